@@ -10,7 +10,18 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING
 
-__all__ = ["Callback", "LightningDataModule", "LightningModule", "Trainer", "cli", "loggers", "package", "seed_everything"]
+__all__ = [
+    "Callback",
+    "LightningDataModule",
+    "LightningModule",
+    "Trainer",
+    "callbacks",
+    "cli",
+    "loggers",
+    "package",
+    "rank_zero_info",
+    "seed_everything",
+]
 
 
 def _choose() -> str:
@@ -23,9 +34,23 @@ def _choose() -> str:
 package = _choose()
 
 if TYPE_CHECKING:
-    from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, cli, loggers, seed_everything
+    from pytorch_lightning import (
+        Callback,
+        LightningDataModule,
+        LightningModule,
+        Trainer,
+        callbacks,
+        cli,
+        loggers,
+        seed_everything,
+    )
+    from pytorch_lightning.utilities import rank_zero_info
 else:
     _pl = importlib.import_module(package)
     Callback, LightningDataModule, LightningModule = _pl.Callback, _pl.LightningDataModule, _pl.LightningModule
-    Trainer, seed_everything = _pl.Trainer, _pl.seed_everything
-    cli, loggers = importlib.import_module(f"{package}.cli"), importlib.import_module(f"{package}.loggers")
+    Trainer, seed_everything, rank_zero_info = _pl.Trainer, _pl.seed_everything, _pl.utilities.rank_zero_info
+
+    def __getattr__(name: str):  # noqa: ANN202
+        if name in {"callbacks", "cli", "loggers"}:  # imported where used: the command line is slow to import
+            return importlib.import_module(f"{package}.{name}")
+        raise AttributeError(name)
