@@ -1,0 +1,17 @@
+"""Datamodules: splits, label noise, pseudo-label pools and loaders, one module per dataset."""
+
+from lightning_interp.datamodules.cifar10 import CIFAR10DataModule
+from lightning_interp.datamodules.classification import ClassificationDataModule
+from lightning_interp.datamodules.fashion_mnist import FashionMNISTDataModule
+from lightning_interp.datamodules.image_folder import ImageFolderDataModule
+from lightning_interp.datamodules.svhn import SVHNDataModule
+from lightning_interp.datamodules.toy_scenes import ToyScenesDataModule
+
+__all__ = [
+    "CIFAR10DataModule",
+    "ClassificationDataModule",
+    "FashionMNISTDataModule",
+    "ImageFolderDataModule",
+    "SVHNDataModule",
+    "ToyScenesDataModule",
+]
