@@ -1,0 +1,6 @@
+"""Callbacks decide when to measure, call one function and log. They know modules and data only through the Trainer."""
+
+from lightning_interp.callbacks.compression import CompressionMonitor
+from lightning_interp.callbacks.early_stopping import NMFEarlyStopping
+
+__all__ = ["CompressionMonitor", "NMFEarlyStopping"]

@@ -1,0 +1,284 @@
+"""What every callback promises (design: "What a callback promises"), each promise with its test."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_interp.callbacks import CompressionMonitor, NMFEarlyStopping
+from tests.callbacks.conftest import SMALL, Net, quiet_trainer, toy_loader
+
+ROOT = Path(__file__).parents[2]
+MAKERS = {
+    "CompressionMonitor": lambda: CompressionMonitor(log_per_layer=True, **SMALL),
+    "NMFEarlyStopping": lambda: NMFEarlyStopping(patience=99, **SMALL),
+}
+
+
+@pytest.fixture(params=MAKERS)
+def make(request):
+    return MAKERS[request.param]
+
+
+def flags_and_hooks(net):
+    hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in net.modules()]
+    own_forward = ["forward" in vars(m) for m in net.modules()]
+    return [m.training for m in net.modules()], hooks, own_forward, [p.requires_grad for p in net.parameters()]
+
+
+def train(callbacks, **options):
+    torch.manual_seed(3)
+    net = Net()
+    trainer = quiet_trainer(callbacks=callbacks, max_epochs=3, **options)
+    trainer.fit(net, toy_loader())
+    return net, trainer, torch.random.get_rng_state()
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}, {"precision": "bf16-mixed"}])
+def test_training_is_bit_identical_with_the_callback_on_or_off(make, options):
+    without, trainer, rng = train([], **options)
+    with_it, measured, rng_too = train([make()], **options)
+    for (name, a), (_, b) in zip(without.state_dict().items(), with_it.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+    assert torch.equal(rng, rng_too)
+    states = [t.optimizers[0].state_dict()["state"] for t in (trainer, measured)]
+    assert all(torch.equal(states[0][i]["exp_avg"], states[1][i]["exp_avg"]) for i in states[0])
+    assert flags_and_hooks(without) == flags_and_hooks(with_it)
+
+
+def test_nothing_is_left_or_changed_in_the_middle_of_training(make):
+    seen = []
+
+    class Watching(Net):
+        def on_train_batch_start(self, batch, batch_idx):
+            self.features[1].eval()  # a frozen batch norm must stay frozen, and only it
+            seen.append(flags_and_hooks(self))
+
+    quiet_trainer(callbacks=[make()], max_epochs=3).fit(Watching(), toy_loader())
+    assert all(state == seen[1] for state in seen[1:])
+
+
+def test_gradients_survive_a_check(make):
+    """With accumulation a check can fall between two backward passes: their gradients must add up as without it."""
+    grads = []
+
+    class Keeping(Net):
+        def on_before_optimizer_step(self, optimizer):
+            grads.append(self.head[1].weight.grad.clone())
+
+    for callbacks in ([], [make()]):
+        torch.manual_seed(0)
+        quiet_trainer(callbacks=callbacks, accumulate_grad_batches=4, max_epochs=2).fit(Keeping(), toy_loader())
+    half = len(grads) // 2
+    assert all(torch.equal(a, b) for a, b in zip(grads[:half], grads[half:], strict=True))
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_other_precisions(precision):
+    monitor = CompressionMonitor(**SMALL)
+    quiet_trainer(callbacks=[monitor], precision=precision).fit(Net(), toy_loader())
+    assert monitor.history["auc"].between(0, 1).all()
+
+
+def test_compiled_modules_are_measured_like_plain_ones():
+    results = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        monitor = CompressionMonitor(**SMALL)
+        net = Net()
+        if compiled:
+            net.features = torch.compile(net.features, backend="eager")
+        quiet_trainer(callbacks=[monitor]).fit(net, toy_loader())
+        results.append(monitor.history["auc"].tolist())
+    assert results[0] == results[1]
+
+
+def test_a_compiled_lightning_module():
+    torch.manual_seed(0)
+    monitor = CompressionMonitor(**SMALL)
+
+    class Silent(Net):  # self.log inside a compiled step is beyond torch.compile
+        def training_step(self, batch, batch_idx):
+            return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    quiet_trainer(callbacks=[monitor]).fit(torch.compile(Silent(), backend="eager"), toy_loader())
+    assert len(monitor.history) == 2
+
+
+def test_no_growth_over_fifty_epochs(make):
+    """Neither hooks nor tensors grow (RSS itself is too noisy at this size: it is what tensors and objects make)."""
+    counts = []
+
+    class Counting(Net):
+        def on_train_epoch_start(self):
+            if self.current_epoch in (10, 49):
+                gc.collect()
+                tensors = [o for o in gc.get_objects() if issubclass(type(o), torch.Tensor)]
+                counts.append((sum(flags_and_hooks(self)[1]), sum(t.nbytes for t in tensors), len(tensors)))
+
+    quiet_trainer(callbacks=[make()], max_epochs=50).fit(Counting(), toy_loader(30))
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.slow
+def test_resident_memory_is_flat_over_fifty_epochs():
+    code = (
+        "import resource, torch\n"
+        "from lightning_interp.callbacks import NMFEarlyStopping\n"
+        "from tests.callbacks.conftest import SMALL, Net, quiet_trainer, toy_loader\n"
+        "peaks = []\n"
+        "class Counting(Net):\n"
+        "    def on_train_epoch_start(self):\n"
+        "        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "stopper = NMFEarlyStopping(patience=99, **SMALL)\n"
+        "quiet_trainer(callbacks=[stopper], max_epochs=50).fit(Counting(), toy_loader())\n"
+        "print(peaks[10], peaks[49])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    early, late = map(int, run.stdout.split()[-2:])
+    assert late < early + 20_000, f"peak memory grew from {early} to {late} kB"
+
+
+RESUMABLE = """
+import sys, os, signal, torch
+from pytorch_lightning.callbacks import ModelCheckpoint, Callback
+from lightning_interp.callbacks import NMFEarlyStopping
+from tests.callbacks.conftest import SMALL, Net, quiet_trainer, toy_loader
+
+class Kill(Callback):
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.global_step == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+class Seeded(Net):  # shuffling and dropout must be the same in both halves; that is not the callback's business
+    def on_train_batch_start(self, batch, batch_idx):
+        torch.manual_seed(self.global_step)
+
+stopper = NMFEarlyStopping(patience=99, **SMALL)
+saver = ModelCheckpoint(sys.argv[1], filename="last", enable_version_counter=False)
+last = os.path.join(sys.argv[1], "last.ckpt")
+net = Seeded()
+trainer = quiet_trainer(callbacks=[stopper, saver, Kill()], max_epochs=6, enable_checkpointing=True)
+trainer.fit(net, toy_loader(shuffle=False), ckpt_path=last if os.path.exists(last) else None)
+print(stopper.history["relative_auc"].tolist(), stopper.best_epoch, float(net.head[1].weight.sum()))
+"""
+
+
+@pytest.mark.slow
+def test_kill_and_resume_gives_the_run_that_was_never_killed(tmp_path):
+    def run(folder, kill_at):
+        command = [sys.executable, "-W", "ignore", "-c", RESUMABLE, str(tmp_path / folder), str(kill_at)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    whole = run("whole", -1)
+    killed = run("killed", 15)  # in the middle of the third epoch
+    assert killed.returncode == -signal.SIGKILL
+    resumed = run("killed", -1)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]
+
+
+DISTRIBUTED = """
+import sys, torch, warnings
+from pytorch_lightning import Trainer
+from lightning_interp.callbacks import NMFEarlyStopping
+from tests.callbacks.conftest import QUIET, Net, toy_loader
+
+class Frozen(Net):  # equal weights on any number of processes, so that only the measuring can differ
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    def __init__(self):
+        super().__init__()
+        self.features[1].eval().requires_grad_(False)
+
+    def on_train_epoch_start(self):
+        self.features[1].eval()
+
+if __name__ == "__main__":
+    devices = int(sys.argv[1])
+    stopper = NMFEarlyStopping(per_class=5, batches_per_class=3, ks=[1, 2, 4], patience=2, smoothing=1, min_epochs=0)
+    strategy = "ddp" if devices > 1 else "auto"
+    options = {**QUIET, "enable_checkpointing": False, "max_epochs": 9, "devices": devices, "strategy": strategy}
+    trainer = Trainer(callbacks=[stopper], **options)
+    trainer.fit(Frozen(), toy_loader())
+    counts = stopper.curve_.counts
+    print("RESULT", trainer.current_epoch, counts.correct.tolist(), counts.total.tolist(), stopper.stopped_reason)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_measure_the_same_curve_and_stop_together(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(DISTRIBUTED)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+
+    def results(devices):
+        command = [sys.executable, str(script), str(devices)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return [line.split("RESULT ", 1)[1] for line in done.stdout.splitlines() if "RESULT " in line]
+
+    (alone,) = results(1)
+    both = results(2)
+    assert both == [alone, alone]
+    assert alone.startswith("3 ")  # a frozen network never improves: patience 2 ends it after the third check
+
+
+TWIN = """
+import lightning.pytorch as pl
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from lightning_interp.callbacks import NMFEarlyStopping
+from lightning_interp.datamodules import ToyScenesDataModule
+from lightning_interp.models import CIFAR10CNN
+from lightning_interp.modules import Classifier
+
+assert issubclass(Classifier, pl.LightningModule)
+data = ToyScenesDataModule(n_train=60, n_test=20, batch_size=20)
+stopper = NMFEarlyStopping(per_class=3, batches_per_class=1, ks=[1, 2], smoothing=1, patience=1, min_epochs=0)
+options = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+trainer = pl.Trainer(max_epochs=2, callbacks=[stopper], **options)
+trainer.fit(Classifier(CIFAR10CNN(data.n_classes, width=4)), datamodule=data)
+print("OK", len(stopper.history))
+"""
+
+
+def test_the_twin_package_with_our_modules_and_data():
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", TWIN], cwd=ROOT, capture_output=True, text=True)
+    assert "OK " in run.stdout, run.stderr
+
+
+def test_a_trainer_of_the_twin_package_in_the_same_process():
+    twin = pytest.importorskip("lightning.pytorch")
+
+    class TwinNet(twin.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, 3))
+
+        def forward(self, x):
+            return self.net(x)
+
+        def training_step(self, batch, batch_idx):
+            return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters())
+
+    stock = twin.callbacks.EarlyStopping("compression/nmf_auc", mode="max", patience=0, min_delta=10.0)
+    stopper = NMFEarlyStopping(**SMALL)
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    trainer = twin.Trainer(callbacks=[stock, stopper], max_epochs=5, enable_model_summary=False, **options)
+    trainer.fit(TwinNet(), toy_loader())
+    assert trainer.current_epoch == 2
+    assert len(stopper.history) == 2

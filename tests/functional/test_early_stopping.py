@@ -1,0 +1,109 @@
+import pytest
+
+from lightning_interp.functional import decide_stop, trailing_mean, uninformative_checks
+
+
+def loop_first_maximum(values, window, patience, min_delta):
+    """The rule, check by check, as a running training applies it: (check at which it stops, check it returns)."""
+    best, best_value, wait = None, float("-inf"), 0
+    for i in range(len(values)):
+        past = values[max(0, i - window + 1) : i + 1]
+        smooth = sum(past) / len(past)
+        if smooth > best_value + min_delta:
+            best, best_value, wait = i, smooth, 0
+        else:
+            wait += 1
+        if wait >= patience:
+            return i, best
+    return None, best
+
+
+def online(values, **options):
+    """Feed the curve check by check, as a callback does."""
+    for n in range(1, len(values) + 1):
+        decision = decide_stop(values[:n], **options)
+        if decision.stop:
+            return n - 1, decision.best
+    return None, decision.best
+
+
+CURVES = [
+    [0.1, 0.3, 0.5, 0.45, 0.44, 0.43, 0.9, 0.95],
+    [0.5, 0.4, 0.3, 0.2, 0.1],
+    [0.1, 0.2, 0.3, 0.4, 0.5],
+    [0.3, 0.3, 0.3, 0.3],
+    [1.19, 1.13, 1.04, 1.03, 0.97, 0.91, 0.88],
+]
+
+
+@pytest.mark.parametrize("values", CURVES)
+@pytest.mark.parametrize("window", [1, 3])
+@pytest.mark.parametrize("patience", [1, 3])
+@pytest.mark.parametrize("min_delta", [0.0, 0.05])
+def test_first_maximum_equals_the_loop(values, window, patience, min_delta):
+    got = online(values, smoothing=window, patience=patience, min_delta=min_delta)
+    assert got == loop_first_maximum(values, window, patience, min_delta)
+
+
+def test_trailing_mean_is_causal():
+    values = [3.0, 1.0, 4.0, 1.0, 5.0]
+    whole = trailing_mean(values, 3)
+    assert all(trailing_mean(values[:n], 3) == whole[:n] for n in range(1, 6))
+    assert whole[-1] == pytest.approx(10 / 3)
+    assert trailing_mean(values, 1) == values
+
+
+def test_below_one_returns_the_check_before_the_crossing():
+    values = [0.8, 1.1, 1.2, 1.05, 0.97, 0.9]
+    assert online(values, criterion="below_one", smoothing=1) == (4, 3)
+    assert online(values, criterion="below_one", smoothing=1, patience=2) == (5, 3)
+
+
+def test_a_crossing_that_is_not_confirmed_is_forgotten():
+    values = [1.1, 0.9, 1.2, 0.9, 0.8]
+    assert online(values, criterion="below_one", smoothing=1, patience=2) == (4, 2)
+
+
+@pytest.mark.parametrize("criterion", ["below_one", "half_excess"])
+def test_never_above_one_never_stops(criterion):
+    assert online([0.7, 0.8, 0.9, 0.8, 0.7], criterion=criterion, smoothing=1) == (None, 4)
+
+
+def test_half_excess_stops_half_way_down_from_the_peak():
+    values = [1.0, 1.4, 1.3, 1.21, 1.19, 1.1]
+    assert online(values, criterion="half_excess", smoothing=1) == (4, 3)
+
+
+def test_skipped_checks_do_not_count_and_indices_stay_global():
+    values = [0.9, 0.1, 0.5, 0.4, 0.3]
+    assert online(values, smoothing=1, patience=2) == (2, 0)
+    assert online(values, smoothing=1, patience=2, skip=1) == (4, 2)
+    assert decide_stop(values, skip=5).best is None
+
+
+def test_checks_at_chance_are_uninformative():
+    assert uninformative_checks([0.1, 0.11, 0.4, 0.1], chance=0.1, n_images=1500) == 2
+    assert uninformative_checks([0.11, 0.11], chance=0.1, n_images=1500) == 2
+    assert uninformative_checks([0.11], chance=0.1, n_images=100_000) == 0
+
+
+def test_the_reason_says_what_happened():
+    assert "its first maximum was 0.900" in decide_stop([0.1, 0.9, 0.2, 0.2, 0.2], smoothing=1).reason
+    assert "waiting: 1 of 3" in decide_stop([0.1, 0.9, 0.2], smoothing=1).reason
+    assert "fell from 1.200 to below 1.000" in decide_stop([1.2, 0.8], smoothing=1, criterion="below_one").reason
+    assert decide_stop([]).best is None
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"criterion": "first_max"}, ValueError, "Did you mean 'first_maximum'"),
+        ({"smoothing": 0}, ValueError, r"`window` parameter .* must be an int in \[1, inf\). Got 0"),
+        ({"patience": 0}, ValueError, "`patience`"),
+        ({"patience": 1.5}, TypeError, "`patience`"),
+        ({"min_delta": -0.1}, ValueError, "`min_delta`"),
+    ],
+)
+def test_bad_options_are_named(options, error, text):
+    with pytest.raises(error, match=text):
+        decide_stop([1.0, 2.0], **options)
