@@ -112,8 +112,8 @@ def main() -> None:
     rules = [row for history in histories for row in replay(history)]
     notes = (
         f"CIFAR-10 pictures (JPEG), {args.train_size} training and 10000 test images, network of table 3.1 at width "
-        f"{args.width} without batch norm, Adam {args.lr:g}, batches of 100, {args.epochs} epochs, one seed. Label noise: "
-        "uniform redraw, true class included. Signals: NMF, default settings of CompressionMonitor."
+        f"{args.width} without batch norm, Adam {args.lr:g}, batches of 100, {args.epochs} epochs, one seed. "
+        "Label noise: uniform redraw, true class included. Signals: NMF, default settings of CompressionMonitor."
     )
     write_results("cifar10_early_stopping", rules, seeds=[args.seed], notes=notes)
     curves = pd.concat(histories).drop(columns="step").to_dict("records")

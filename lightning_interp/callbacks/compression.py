@@ -2,9 +2,8 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -26,6 +25,9 @@ from lightning_interp.functional.factorization import FactorizationMethod
 from lightning_interp.hooks import LayerSpec, evaluating, preserved_rng
 from lightning_interp.metrics import CompressionAUC
 from lightning_interp.plots import plot_compression_curve
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["CompressionMonitor"]
 
@@ -129,8 +131,10 @@ class CompressionMonitor(Callback):
         return self._generate_state_key(name=self.name, method=self.method)
 
     @property
-    def history(self) -> pd.DataFrame:
+    def history(self) -> "pd.DataFrame":
         """One row per check: ``epoch``, ``step``, ``auc``, ``relative_auc``, ``full_accuracy``, ``seconds``, ..."""
+        import pandas as pd  # here, because importing it takes a second
+
         return pd.DataFrame(self.history_)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -177,7 +181,8 @@ class CompressionMonitor(Callback):
         return 0 if sample is None else sample.images.nbytes + sample.labels.nbytes
 
     def _refuse_same_name(self, trainer: Trainer) -> None:
-        others = (c for c in trainer.callbacks if isinstance(c, CompressionMonitor) and c is not self)
+        callbacks: list[Any] = vars(trainer)["callbacks"]  # set by a connector, unknown to type checkers
+        others = (c for c in callbacks if isinstance(c, CompressionMonitor) and c is not self)
         for other in others:
             if other.name == self.name:
                 kinds = f"{type(self).__name__} and {type(other).__name__}"

@@ -62,6 +62,11 @@ class NMFEarlyStopping(CompressionMonitor):
         Thesis, section 3.5.3; the relative AuC and the other criteria are this project's own.
     """
 
+    best_index_: int | None
+    stopped_index_: int | None
+    stopped_reason: str
+    best_weights_: dict[str, Any] | None
+
     def __init__(
         self,
         layers: LayerSpec = "last_block",
@@ -188,10 +193,8 @@ class NMFEarlyStopping(CompressionMonitor):
         return super()._held_bytes() + sum(tensor.nbytes for tensor in tensors)
 
     def _forget(self) -> None:
-        self.best_index_: int | None = None
-        self.stopped_index_: int | None = None
+        self.best_index_ = self.stopped_index_ = self.best_weights_ = None
         self.stopped_reason = ""
-        self.best_weights_: dict[str, Any] | None = None
 
 
 def _to_cpu(value: Any) -> Any:

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from lightning_interp._lightning import (
     Callback,
-    LightningDataModule,
     LightningModule,
     Trainer,
     callbacks,
@@ -19,7 +18,7 @@ from lightning_interp._lightning import (
     seed_everything,
 )
 from lightning_interp.callbacks import NMFEarlyStopping
-from lightning_interp.datamodules import ImageFolderDataModule, ToyScenesDataModule
+from lightning_interp.datamodules import ClassificationDataModule, ImageFolderDataModule, ToyScenesDataModule
 from lightning_interp.hooks import evaluating, preserved_rng
 from lightning_interp.models import CIFAR10CNN
 from lightning_interp.modules import Classifier
@@ -30,7 +29,7 @@ __all__ = ["demo"]
 class _TestAccuracy(Callback):
     """Writes the test accuracy of every epoch down for the closing table. The stopping callback never sees it."""
 
-    def __init__(self, data: LightningDataModule) -> None:
+    def __init__(self, data: ClassificationDataModule) -> None:
         self.data = data
         self.by_epoch: dict[int, float] = {}
 
@@ -53,8 +52,8 @@ def demo(args: Sequence[str] = ()) -> None:
     data.setup("fit")
     data.setup("test")
     console.print(
-        f"{len(data.train_dataset)} training images of {data.n_classes} classes, {options.label_noise:.0%} of the labels "
-        f"redrawn at random. The test images are only for the closing table."
+        f"{len(data.train_dataset)} training images of {data.n_classes} classes, {options.label_noise:.0%} of the "
+        f"labels redrawn at random. The test images are only for the closing table."
     )
     stopper, scores, log_dir = _run(options, data)
     console.print(_table(stopper, scores, options.epochs))
@@ -70,6 +69,7 @@ def _parse(args: Sequence[str]) -> Namespace:
     parser.add_argument("--width", type=int, default=16, help="channels of the first of eleven conv layers")
     parser.add_argument("--train_size", type=int, default=2000, help="training images")
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate of Adam")
+    parser.add_argument("--size", type=int, default=32, help="pixels a side, pictures are scaled to it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log_dir", type=str, default="demo_logs", help="where the logs go")
     parser.add_argument("--quick", action="store_true", help="a shortened demo that only shows that all of it runs")
@@ -79,16 +79,18 @@ def _parse(args: Sequence[str]) -> Namespace:
     return options
 
 
-def _data(options: Namespace) -> LightningDataModule:
+def _data(options: Namespace) -> ClassificationDataModule:
     common = {"label_noise": options.label_noise, "seed": options.seed, "batch_size": 50}
     if options.data is None:
-        return ToyScenesDataModule(n_train=options.train_size, n_test=1000, **common)
-    return ImageFolderDataModule(options.data, train_size=options.train_size, size=32, **common)
+        return ToyScenesDataModule(n_train=options.train_size, n_test=1000, size=options.size, **common)
+    folder = ImageFolderDataModule(options.data, size=options.size, in_memory=True, **common)
+    folder.train_size = min(options.train_size, len(folder.read("train")))
+    return folder
 
 
-def _run(options: Namespace, data: LightningDataModule) -> tuple[NMFEarlyStopping, dict[int, float], Path]:
+def _run(options: Namespace, data: ClassificationDataModule) -> tuple[NMFEarlyStopping, dict[int, float], Path]:
     """Train until the callback stops the run, then go on from there without it to the last epoch."""
-    module = Classifier(CIFAR10CNN(data.n_classes, options.width), lr=options.lr)
+    module = Classifier(CIFAR10CNN(data.n_classes, options.width, image_size=options.size), lr=options.lr)
     stopper = NMFEarlyStopping()
     tests = _TestAccuracy(data)
     logger = loggers.TensorBoardLogger(options.log_dir, name=None)
@@ -103,7 +105,7 @@ def _run(options: Namespace, data: LightningDataModule) -> tuple[NMFEarlyStoppin
     return stopper, {**tests.by_epoch, 0: restored}, Path(logger.log_dir)
 
 
-def _test_accuracy(module: LightningModule, data: LightningDataModule) -> float:
+def _test_accuracy(module: LightningModule, data: ClassificationDataModule) -> float:
     hits = total = 0
     with preserved_rng(), evaluating(module):
         for images, labels in data.test_dataloader():

@@ -69,7 +69,7 @@ class GrowingDataset(Dataset[tuple[Any, int]]):
         self._count = torch.zeros(1, dtype=torch.long)
         self._chosen = torch.zeros(2, len(pool), dtype=torch.long)  # index in the pool, pseudo-label
         for state in (self._count, self._chosen):
-            state.share_memory_()  # type: ignore[no-untyped-call]
+            state.share_memory_()
 
     def set_pseudo_labels(self, indices: Tensor | Sequence[int], labels: Tensor | Sequence[int]) -> None:
         """Replace all pseudo-labels; call it between epochs.

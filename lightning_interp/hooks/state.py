@@ -61,7 +61,7 @@ def preserved_rng(seed: int | None = None) -> Iterator[None]:
         >>> torch.equal(torch.get_rng_state(), state)
         True
     """
-    cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    cuda = torch.cuda.is_initialized()
     # The legacy NumPy generator is the one user code may draw from, hence the one to protect.
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     gpus = torch.cuda.get_rng_state_all() if cuda else []

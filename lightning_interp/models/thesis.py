@@ -44,7 +44,7 @@ def _he_initialise(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            module.bias.data.zero_()
+            nn.init.constant_(module.get_parameter("bias"), 0.0)
 
 
 class _ThesisCNN(nn.Sequential):

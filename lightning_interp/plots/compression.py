@@ -1,14 +1,17 @@
 """Figures of compression curves and of their history over a training run."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lightning_interp.functional.compression import CompressionCurve
 from lightning_interp.plots.style import COLORS, axes_grid, finish
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["plot_compression_curve", "plot_compression_history"]
 
@@ -54,7 +57,7 @@ def plot_compression_curve(curves: CompressionCurve | Mapping[str, CompressionCu
 
 
 def plot_compression_history(
-    history: pd.DataFrame, *, best: float | None = None, stopped: float | None = None
+    history: "pd.DataFrame", *, best: float | None = None, stopped: float | None = None
 ) -> Figure:
     """AuC, full-rank accuracy and relative AuC over the epochs of a run.
 
@@ -68,6 +71,7 @@ def plot_compression_history(
         The figure.
 
     Example:
+        >>> import pandas as pd
         >>> rows = {"epoch": [1, 2], "auc": [0.4, 0.5], "relative_auc": [1.1, 0.9], "full_accuracy": [0.4, 0.6]}
         >>> len(plot_compression_history(pd.DataFrame(rows), best=1).axes)
         2

@@ -141,7 +141,7 @@ def test_negative_activations_are_refused_at_the_start_by_layer_name():
 
 
 def test_an_unknown_layer_is_refused_at_the_start():
-    with pytest.raises(ValueError, match="feature.5"):
+    with pytest.raises(ValueError, match=r"Got 'feature\.5'. Did you mean 'features.5'"):
         quiet_trainer(callbacks=[CompressionMonitor("feature.5", **SMALL)]).fit(Net(), toy_loader())
 
 

@@ -4,15 +4,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lightning_interp.functional.compression.sweep import CompressionCounts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["CompressionCurve", "compression_auc"]
 
@@ -126,8 +128,10 @@ class CompressionCurve:
         """``||A - A_k|| / ||A||`` per layer and ``k``, ``(len(layers), len(ks))``; 0 for an all-zero layer."""
         return (self.counts.squared_error / self.counts.squared_norm.clamp(min=1e-30)).sqrt()
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def to_dataframe(self) -> "pd.DataFrame":
         """One row per rank, the ends 0 and ``width`` included."""
+        import pandas as pd  # here, because importing it takes a second
+
         return pd.DataFrame({"k": [0, *self.ks, self.width], "accuracy": self._by_rank(self._overall()).tolist()})
 
     def save(self, path: str | Path) -> None:

@@ -1,0 +1,69 @@
+from types import SimpleNamespace
+
+import pytest
+from matplotlib.figure import Figure
+
+from lightning_interp.callbacks.logs import log_figure, log_values
+from lightning_interp.exceptions import MeasurementWarning
+
+
+def trainer(loggers=(), tmp_path=None, rank=0, barebones=False):
+    return SimpleNamespace(
+        loggers=list(loggers),
+        barebones=barebones,
+        is_global_zero=rank == 0,
+        global_step=12,
+        current_epoch=3,
+        log_dir=tmp_path,
+        default_root_dir=tmp_path,
+    )
+
+
+class Recorder:
+    """A logger that takes pictures in the way named by ``kind``, and notes what it gets."""
+
+    def __init__(self, kind):
+        self.got = []
+        note = lambda *args, **kwargs: self.got.append((args, kwargs))  # noqa: E731
+        takers = {"tensorboard": "add_figure", "mlflow": "log_figure"}
+        self.experiment = SimpleNamespace(**({takers[kind]: note} if kind in takers else {}))
+        if kind == "wandb":
+            self.log_image = note
+
+
+@pytest.mark.parametrize("kind", ["tensorboard", "mlflow", "wandb"])
+def test_every_kind_of_logger_gets_the_figure(kind, tmp_path):
+    logger = Recorder(kind)
+    log_figure(trainer([logger], tmp_path), "a/b", Figure)
+    assert len(logger.got) == 1
+    assert "a/b" in str(logger.got[0])
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_without_a_taker_the_figure_becomes_a_file(tmp_path):
+    log_figure(trainer([Recorder("csv")], tmp_path), "a/b", Figure)
+    assert (tmp_path / "a" / "b_00000012.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("options", [{"rank": 1}, {"barebones": True}, {"loggers": []}])
+def test_nothing_is_drawn_where_nobody_looks(options, tmp_path):
+    drawn = []
+    log_figure(trainer(**{"loggers": [Recorder("csv")], "tmp_path": tmp_path, **options}), "a", lambda: drawn.append(1))
+    assert drawn == []
+
+
+def test_a_drawing_error_is_a_warning(tmp_path):
+    with pytest.warns(MeasurementWarning, match="'a' was left out: division by zero"):
+        log_figure(trainer([Recorder("csv")], tmp_path), "a", lambda: 1 / 0)
+
+
+def test_values_reach_every_logger_and_the_trainer():
+    got, logged = [], []
+    logger = SimpleNamespace(log_metrics=lambda values, step: got.append((values, step)), save=lambda: None)
+    module = SimpleNamespace(log_dict=lambda values, **options: logged.append((values, options)))
+    log_values(trainer([logger, logger]), module, {"x": 1.0})
+    assert got == [({"x": 1.0, "epoch": 3}, 12)] * 2
+    assert logged[0][0] == {"x": 1.0}
+    assert logged[0][1]["logger"] is False
+    log_values(trainer([logger], barebones=True), module, {"x": 1.0})
+    assert len(got) == 2
