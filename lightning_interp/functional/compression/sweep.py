@@ -197,5 +197,6 @@ class _Compressor:
         # A fresh generator per call: with NMF the result of a batch depends on nothing but the batch.
         generator = torch.Generator(device).manual_seed(self.seed)
         if self.options.method == "nmf":
-            return {"generator": generator, "v": self.v, "max_iter": self.options.max_iter, "tol": 0.0}
+            start = {"v": self.v, "init": "nndsvda"}  # along a path better than a fresh start at each rank
+            return {"generator": generator, **start, "max_iter": self.options.max_iter, "tol": 0.0}
         return {"generator": generator}

@@ -1,13 +1,18 @@
 """Starting points for the basis V of a non-negative factorisation."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from lightning_interp.functional.factorization._matrix import Matrix
+from lightning_interp.functional.factorization._solvers import hals
 
-INITS = ("random", "nndsvd", "nndsvda")
+Init = Literal["auto", "random", "nndsvd", "nndsvda", "channels"]
 _OVERSAMPLING, _POWER_ITERATIONS = 8, 2
 _FILL = 0.1  # share of the mean entry that "nndsvda" writes over zeros
+_LEAK = 0.03  # what "channels" writes over zeros, for the same reason
+_HIGH_RANK = 8  # "auto" also tries "channels" from a rank of one eighth of the columns on
 
 
 def seeded(generator: torch.Generator | None) -> torch.Generator:
@@ -19,17 +24,35 @@ def initial_basis(a: Matrix, k: int, init: str, generator: torch.Generator | Non
     """Non-negative starting rows ``(b, k, m)``.
 
     "random" draws ``|normal| * sqrt(mean(A) / k)``; "nndsvd" takes the stronger sign of each singular vector pair;
-    "nndsvda" also fills its zeros, which multiplicative updates could never leave.
+    "nndsvda" also fills its zeros, which multiplicative updates could never leave; "channels" are the ``k`` columns of
+    the identity with most energy in A. At high ranks of sparse activations these are far ahead, on dense low-rank
+    products far behind: "auto" then lets both take one step and keeps the better, problem by problem.
     """
-    b, n, m = a.shape
     generator = seeded(generator)
+    if init == "auto":
+        return _auto(a, k, generator)
     if init == "random":
-        draw = _normal(k, m, a, generator).abs()
-        ones = a.norm.new_ones(b, 1, n)
-        mean = a.times(ones).mean(dim=-1, keepdim=True) / n
-        return draw * (mean / k).sqrt()
+        mean = a.times(a.norm.new_ones(a.shape[0], 1, a.shape[1])).mean(dim=-1, keepdim=True) / a.shape[1]
+        return _normal(k, a.shape[2], a, generator).abs() * (mean / k).sqrt()
+    if init == "channels":
+        return _channels(a, k)
     rows = _nndsvd(a, k, generator)
     return rows if init == "nndsvd" else torch.maximum(rows, _FILL * rows.mean(dim=(1, 2), keepdim=True))
+
+
+def _auto(a: Matrix, k: int, generator: torch.Generator) -> Tensor:
+    best = initial_basis(a, k, "nndsvda", generator)
+    if k * _HIGH_RANK < a.shape[2]:
+        return best
+    other = _channels(a, k)
+    residuals = [next(hals(a, v.new_zeros(a.shape[0], k, a.shape[1]), v)) for v in (best, other)]
+    return torch.where((residuals[0] <= residuals[1])[:, None, None], best, other)
+
+
+def _channels(a: Matrix, k: int) -> Tensor:
+    b, _, m = a.shape
+    chosen = a.energy().topk(k, dim=-1).indices
+    return a.norm.new_full((b, k, m), _LEAK).scatter_(2, chosen[..., None], 1.0)
 
 
 def _nndsvd(a: Matrix, k: int, generator: torch.Generator) -> Tensor:

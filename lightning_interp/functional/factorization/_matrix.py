@@ -27,6 +27,7 @@ class Matrix:
         norm: Frobenius norms, shape ``(b,)``.
         scale: what the entries were divided by, shape ``(b, 1, 1)``; None for 1.
         dense: the entries, shape ``(b, n, m)``.
+        energy: the squared norms of the columns, shape ``(b, m)``.
     """
 
     times: Callable[[Tensor], Tensor]
@@ -35,6 +36,7 @@ class Matrix:
     norm: Tensor
     scale: Tensor | None
     dense: Callable[[], Tensor]
+    energy: Callable[[], Tensor]
 
 
 def working(a: Tensor, owner: str) -> Tensor:
@@ -113,6 +115,7 @@ def _dense(a: Tensor, scale: Tensor | None) -> Matrix:
         norm=torch.linalg.vector_norm(a, dim=(1, 2)),
         scale=scale,
         dense=lambda: a,
+        energy=lambda: a.square().sum(dim=1),
     )
 
 
@@ -127,6 +130,7 @@ def _sparse(a: Tensor, scale: Tensor | None) -> Matrix:
         norm=torch.linalg.vector_norm(a.values())[None],
         scale=scale,
         dense=lambda: a.to_dense()[None],
+        energy=lambda: torch.zeros_like(a.to_dense()[0]).index_add(0, a.indices()[1], a.values().square())[None],
     )
 
 

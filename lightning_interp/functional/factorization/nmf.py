@@ -4,14 +4,14 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from lightning_interp._checks import check_choice, check_int, check_number, message
 from lightning_interp.exceptions import ConvergenceWarning
-from lightning_interp.functional.factorization._init import INITS, initial_basis
+from lightning_interp.functional.factorization._init import Init, initial_basis
 from lightning_interp.functional.factorization._matrix import Matrix, Negatives, as_matrix, non_negative, working
 from lightning_interp.functional.factorization._solvers import hals, multiplicative
 from lightning_interp.functional.factorization.base import Factorization, relative_error
@@ -46,7 +46,7 @@ def nmf(
     k: int,
     *,
     solver: Literal["hals", "mu"] = "hals",
-    init: Literal["random", "nndsvd", "nndsvda"] = "nndsvda",
+    init: Init = "auto",
     v: Tensor | None = None,
     max_iter: int = 200,
     tol: float = 1e-4,
@@ -64,7 +64,8 @@ def nmf(
         a: non-negative matrix ``(n, m)``, batch ``(b, n, m)``, or sparse COO / CSR matrix ``(n, m)``.
         k: number of components, in ``[1, m]``.
         solver: "hals", accelerated coordinate descent, or "mu", the multiplicative updates of the thesis.
-        init: start of V: "random", or from singular vectors, "nndsvd", "nndsvda" (without zeros).
+        init: start of V: "random"; from singular vectors, "nndsvd", "nndsvda" (without zeros); the strongest columns,
+            "channels"; or "auto", the better of the last two.
         v: warm start, shape ``(k', m)`` or ``(b, k', m)`` with ``k' <= k``; missing rows come from ``init``.
         max_iter: most iterations.
         tol: stop when five iterations lower the relative error by less than this; 0 for all ``max_iter``.
@@ -92,7 +93,7 @@ def nmf(
         Thesis section 2.3; Lee and Seung (2001); Gillis and Glineur (2012); Ang and Gillis (2019).
     """
     check_choice(solver, "solver", "nmf", SOLVERS)
-    check_choice(init, "init", "nmf", INITS)
+    check_choice(init, "init", "nmf", get_args(Init))
     settings = Settings(solver, check_int(max_iter, "max_iter", "nmf"), check_number(tol, "tol", "nmf"))
     problem = prepare(a, "nmf", negatives)
     check_int(k, "k", "nmf", high=problem.original.shape[-1])

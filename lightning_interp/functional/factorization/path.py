@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from lightning_interp._checks import check_choice, check_int, check_number, message
-from lightning_interp.functional.factorization._init import INITS, initial_basis
+from lightning_interp.functional.factorization._init import Init, initial_basis
 from lightning_interp.functional.factorization._matrix import Negatives
 from lightning_interp.functional.factorization.base import Factorization
 from lightning_interp.functional.factorization.kmeans import kmeans
@@ -115,14 +115,14 @@ def _nmf_path(
     *,
     generator: torch.Generator | None,
     solver: Literal["hals", "mu"] = "hals",
-    init: Literal["random", "nndsvd", "nndsvda"] = "nndsvda",
+    init: Init = "nndsvda",
     max_iter: int = 200,
     tol: float = 1e-4,
     negatives: Negatives = "error",
 ) -> Iterator[Factorization]:
     owner = "factorize_path"
     check_choice(solver, "solver", owner, SOLVERS)
-    check_choice(init, "init", owner, INITS)
+    check_choice(init, "init", owner, get_args(Init))
     settings = Settings(solver, check_int(max_iter, "max_iter", owner), check_number(tol, "tol", owner))
     problem = prepare(a, owner, negatives)
     check_int(ks[-1], "ks", owner, high=problem.original.shape[-1])

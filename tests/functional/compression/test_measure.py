@@ -76,7 +76,9 @@ def test_nmf_curve_equals_explicit_forward_code(problem):
                 for part, batch in enumerate((labels == c).nonzero().flatten().split(5)):
                     a = net.one(net.stem(images[batch]))
                     matrix = a.permute(0, 2, 3, 1).reshape(-1, 8)
-                    factors = nmf(matrix, k, v=warm.get((c, part)), max_iter=15, tol=0.0, generator=seeded(0))
+                    factors = nmf(
+                        matrix, k, v=warm.get((c, part)), init="nndsvda", max_iter=15, tol=0.0, generator=seeded(0)
+                    )
                     warm[c, part] = factors.v
                     a = factors.reconstruct().reshape(len(batch), 5, 5, 8).permute(0, 3, 1, 2)
                     hits += int((net.head(net.two(a).mean((2, 3))).argmax(1) == c).sum())
