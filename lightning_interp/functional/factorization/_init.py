@@ -11,7 +11,6 @@ from lightning_interp.functional.factorization._solvers import hals
 Init = Literal["auto", "random", "nndsvd", "nndsvda", "channels"]
 _OVERSAMPLING, _POWER_ITERATIONS = 8, 2
 _FILL = 0.1  # share of the mean entry that "nndsvda" writes over zeros
-_LEAK = 0.03  # what "channels" writes over zeros, for the same reason
 _HIGH_RANK = 8  # "auto" also tries "channels" from a rank of one eighth of the columns on
 
 
@@ -52,7 +51,7 @@ def _auto(a: Matrix, k: int, generator: torch.Generator) -> Tensor:
 def _channels(a: Matrix, k: int) -> Tensor:
     b, _, m = a.shape
     chosen = a.energy().topk(k, dim=-1).indices
-    return a.norm.new_full((b, k, m), _LEAK).scatter_(2, chosen[..., None], 1.0)
+    return a.norm.new_full((b, k, m), 1 / k).scatter_(2, chosen[..., None], 1.0)  # no zeros here either
 
 
 def _nndsvd(a: Matrix, k: int, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,71 @@
+"""Write the numbers of ``benchmarks/results`` into README.md, between its markers: ``make tables``."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from _results import RESULTS, markdown
+
+README = Path(__file__).parents[1] / "README.md"
+_PEERS = ("scikit-learn CD", "plain torch MU", "torchnmf")
+
+
+def nmf(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per matrix and rank: our seconds, and how many times longer each peer takes to the same error."""
+    lines = []
+    for matrix, k in dict.fromkeys((row["matrix"], row["k"]) for row in rows if row.get("target")):
+        cells = {row["method"]: row for row in rows if (row["matrix"], row["k"]) == (matrix, k)}
+        line = {"matrix": matrix, "k": k, "error": f"{cells['ours']['target']:.3f}"}
+        line["ours, s"] = f"{cells['ours']['seconds']:.2f}"
+        for peer in _PEERS:
+            cut = "" if cells[peer]["reached"] == "yes" else "> "
+            line[peer] = f"{cut}{cells[peer]['times ours']:.1f}x"
+        lines.append(line)
+    return lines
+
+
+def cifar10_early_stopping(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Accuracies and regrets in percent."""
+    names = ("test accuracy", "regret", "best possible")
+    return [{**row, **{name: f"{100 * row[name]:.1f} %" for name in names}} for row in rows]
+
+
+def check_cost(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The shares in percent, the rest as it is."""
+    shares = ("check / epoch", "images read / epoch")
+    return [{**row, **{name: f"{100 * row[name]:.1f} %" for name in shares}} for row in rows]
+
+
+TABLES: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
+    "nmf": nmf,
+    "cifar10_early_stopping": cifar10_early_stopping,
+    "check_cost": check_cost,
+}
+
+
+def render(name: str) -> str:
+    """The Markdown of one table, with where its numbers come from."""
+    result = json.loads((RESULTS / f"{name}.json").read_text())
+    machine = f"{result['machine']['cpu']}, {result['machine']['cores']} cores"
+    source = f"`{result['command']}`, {result['date'][:10]}, commit {result['commit']}, {machine}"
+    return "\n".join([*markdown(TABLES[name](result["rows"])), "", f"<sub>{source}</sub>"])
+
+
+def fill(text: str) -> str:
+    """``text`` with every marked table written anew."""
+    pattern = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    return pattern.sub(lambda m: f"{m[1]}{render(m[2])}{m[3]}", text)
+
+
+def main() -> None:
+    new = fill(README.read_text(encoding="utf-8"))
+    if "--check" in sys.argv and new != README.read_text(encoding="utf-8"):
+        sys.exit("README.md does not show the numbers of benchmarks/results. Run `make tables`.")
+    README.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
