@@ -1,6 +1,7 @@
 # `make demo` and `make test` need git, make and Python >= 3.10; everything else goes into .venv.
 PYTHON ?= python3
 DATA ?=
+QUICK ?=
 BIN := .venv/bin
 READY := .venv/.ready
 UV := $(shell command -v uv 2>/dev/null)
@@ -26,7 +27,7 @@ endif
 	@touch $@
 
 demo: $(READY)  ## a run that stops itself; DATA=<folder with train/<class> and test/<class>> for your own pictures
-	$(BIN)/lightning-interp demo $(if $(DATA),--data "$(DATA)")
+	$(BIN)/lightning-interp demo $(if $(DATA),--data "$(DATA)") $(if $(QUICK),--quick)
 
 test: $(READY)  ## the tests, without those marked slow
 	$(BIN)/python -m pytest -m "not slow"

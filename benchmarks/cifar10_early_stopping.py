@@ -8,6 +8,7 @@ looked at for scoring alone.
 """
 
 import argparse
+import json
 import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -27,6 +28,7 @@ from lightning_interp.models import CIFAR10CNN
 from lightning_interp.modules import Classifier
 from lightning_interp.plots import plot_compression_history
 
+KS = tuple(2**i for i in range(8))
 RULES = {  # name: (signal, criterion), all with the defaults of NMFEarlyStopping
     "thesis: first maximum of the AuC": ("auc", "first_maximum"),
     "default: first maximum of the relative AuC": ("relative_auc", "first_maximum"),
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace, noise: float) -> pd.DataFrame:
         args.root, train_size=args.train_size, label_noise=noise, in_memory=True, seed=args.seed, batch_size=100
     )
     data.setup()
-    monitor, score = CompressionMonitor(log_figures=False), Score(data)
+    monitor, score = CompressionMonitor(ks=KS, max_iter=15, log_figures=False), Score(data)
     module = Classifier(CIFAR10CNN(width=args.width), lr=args.lr)
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "auto"}
     Trainer(max_epochs=args.epochs, callbacks=[monitor, score], devices=1, **options).fit(module, datamodule=data)
@@ -97,27 +99,43 @@ def replay(history: pd.DataFrame) -> list[dict[str, object]]:
     return [{"noise p": float(history["noise"][0]), **row, "best possible": max(test)} for row in rows]
 
 
+def train(args: argparse.Namespace) -> list[pd.DataFrame]:
+    """One process per noise level."""
+    with ProcessPoolExecutor(len(args.noise), mp_context=get_context("spawn")) as pool:
+        return list(pool.map(run, [args] * len(args.noise), args.noise))
+
+
+def read_curves() -> list[pd.DataFrame]:
+    """The curves of the run before, one table per noise level."""
+    rows = json.loads((RESULTS / "cifar10_early_stopping_curves.json").read_text())["rows"]
+    return [part.reset_index(drop=True) for _, part in pd.DataFrame(rows).groupby("noise")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path("data_cache/cifar10"))
     parser.add_argument("--width", type=int, default=24)
     parser.add_argument("--train-size", type=int, default=8000)
-    parser.add_argument("--epochs", type=int, default=18)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--lr", type=float, default=7e-4)
     parser.add_argument("--noise", type=float, nargs="+", default=[0.0, 0.4])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--replay", action="store_true", help="no training: replay the rules on the curves written before"
+    )
     args = parser.parse_args()
-    with ProcessPoolExecutor(len(args.noise), mp_context=get_context("spawn")) as pool:  # one noise level each
-        histories = list(pool.map(run, [args] * len(args.noise), args.noise))
+    histories = read_curves() if args.replay else train(args)
     rules = [row for history in histories for row in replay(history)]
     notes = (
         f"CIFAR-10 pictures (JPEG), {args.train_size} training and 10000 test images, network of table 3.1 at width "
-        f"{args.width} without batch norm, Adam {args.lr:g}, batches of 100, {args.epochs} epochs, one seed. "
-        "Label noise: uniform redraw, true class included. Signals: NMF, default settings of CompressionMonitor."
+        f"{args.width} without batch norm, Adam {args.lr:g}, batches of 100, {args.epochs} epochs, one seed. Label "
+        "noise: uniform redraw, true class included. Signal: NMF, K = 1, 2, 4, ... 128, 15 iterations, 3 x 50 images "
+        "per class, last 3 layers."
     )
     write_results("cifar10_early_stopping", rules, seeds=[args.seed], notes=notes)
-    curves = pd.concat(histories).drop(columns="step").to_dict("records")
-    write_results("cifar10_early_stopping_curves", curves, seeds=[args.seed], notes=notes)
+    if not args.replay:
+        curves = pd.concat(histories).drop(columns="step").to_dict("records")
+        write_results("cifar10_early_stopping_curves", curves, seeds=[args.seed], notes=notes)
     for history in histories:
         figure = plot_compression_history(history)
         figure.suptitle(f"CIFAR-10, label noise p = {history['noise'][0]:g}")

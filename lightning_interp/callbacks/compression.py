@@ -52,7 +52,7 @@ class CompressionMonitor(Callback):
     Args:
         layers: Layers to compress, see :func:`lightning_interp.hooks.select_layers`; the choice is logged.
         method: Factorisation: ``"nmf"``, ``"pca"``, ``"kmeans"`` or ``"random_ablation"``.
-        ks: Ranks; powers of two below the layer width by default.
+        ks: Ranks; powers of two below the layer width, up to 128, by default.
         per_class: Images factorised together: a batch of one class.
         batches_per_class: Batches of each class; more make the curve smoother.
         n_classes: All classes up to this number, else as many random ones.
@@ -94,7 +94,7 @@ class CompressionMonitor(Callback):
         every_n_train_steps: int | None = None,
         dataset: Dataset[Any] | None = None,
         batch_transform: BatchTransform | None = None,
-        max_iter: int = 15,
+        max_iter: int = 12,
         seed: int = 0,
         log_per_class: bool = False,
         log_per_layer: bool = False,
@@ -162,6 +162,10 @@ class CompressionMonitor(Callback):
         """Measure when the epoch is due. Lightning asks stock EarlyStopping and ModelCheckpoint only after this."""
         if self.schedule.due_after_epoch(trainer):
             self._measure(trainer, pl_module, trainer.current_epoch + 1)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self.schedule.stop()
 
     def state_dict(self) -> dict[str, Any]:
         """The checks so far and the clocks."""

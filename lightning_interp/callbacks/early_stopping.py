@@ -114,6 +114,7 @@ class NMFEarlyStopping(CompressionMonitor):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the best weights in, and draw the history of the run."""
+        super().on_train_end(trainer, pl_module)
         if self.stopped_index_ is not None and self.best_weights_ is not None:
             pl_module.load_state_dict(self.best_weights_)
         if self.history_ and self.log_figures:

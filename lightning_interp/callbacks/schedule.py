@@ -45,6 +45,12 @@ class Schedule:
         """Start the clock that measuring is compared with."""
         self._started = time.perf_counter()
 
+    def stop(self) -> None:
+        """Stop the clock: training has ended."""
+        if self._started is not None:
+            self._earlier_seconds += time.perf_counter() - self._started
+            self._started = None
+
     @property
     def training_seconds(self) -> float:
         """Seconds since the start that were not spent measuring, interrupted runs included."""

@@ -45,7 +45,8 @@ def demo(args: Sequence[str] = ()) -> None:
     """
     options = _parse(args)
     console = Console()
-    warnings.filterwarnings("ignore", category=UserWarning, module="(pytorch_lightning|lightning)")
+    for category in (UserWarning, FutureWarning):  # Lightning's advice on workers and folders, and on its own code
+        warnings.filterwarnings("ignore", category=category, module="(pytorch_lightning|lightning)")
     seed_everything(options.seed, verbose=False)
     data = _data(options)
     data.prepare_data()
@@ -75,7 +76,7 @@ def _parse(args: Sequence[str]) -> Namespace:
     parser.add_argument("--quick", action="store_true", help="a shortened demo that only shows that all of it runs")
     options = parser.parse_args(list(args))
     if options.quick:
-        options.update({"epochs": 3, "width": 4, "train_size": 240})
+        options.epochs, options.width, options.train_size = 3, 4, min(240, options.train_size)
     return options
 
 
@@ -124,7 +125,7 @@ def _table(stopper: NMFEarlyStopping, scores: dict[int, float], epochs: int) -> 
     table.add_row("stopped itself after", "-" if stopped is None else f"{stopped:g}", "")
     table.add_row("weights it returns", f"{epochs if stopped is None else kept:g}", f"{scores[0]:.1%}")
     table.add_row("last epoch of a run that goes on", str(epochs), f"{by_epoch[epochs]:.1%}")
-    table.add_row("best possible (looks at the test set)", str(best), f"{by_epoch[best]:.1%}")
+    table.add_row("best epoch, chosen by the test set", str(best), f"{by_epoch[best]:.1%}")
     schedule = stopper.schedule
     table.add_section()
     spent = f"{schedule.measuring_seconds:.1f} s, {schedule.overhead:.0%} of {schedule.training_seconds:.0f} s training"

@@ -42,5 +42,5 @@ def main(args: Sequence[str] | None = None) -> None:
         subclass_mode_data=True,
         save_config_kwargs={"overwrite": True},
         parser_kwargs={"description": f"Interpretability inside training. Further verbs: {', '.join(_VERBS)}."},
-        args=arguments,
+        args=None if args is None else arguments,
     )

@@ -10,7 +10,7 @@ from lightning_interp.datamodules.torchvision_files import TorchvisionDataModule
 class SVHNDataModule(TorchvisionDataModule):
     """Street view house numbers, format 2: 73257 + 26032 colour images of 32 x 32 pixels, 10 digits.
 
-    Reads ``root/train_32x32.mat`` and ``root/test_32x32.mat``; the digit 0 is class 0. Arguments as in
+    Reads ``root/train_32x32.mat`` and ``root/test_32x32.mat``; the digit 0 is class 0; arguments as in
     ``TorchvisionDataModule`` and ``ClassificationDataModule``. Non-commercial use only.
 
     Reference:

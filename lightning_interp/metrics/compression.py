@@ -69,7 +69,7 @@ class CompressionAUC(Metric):
         residual: bool = False,
         batch_size: int = 50,
         single_class: bool = True,
-        max_iter: int = 15,
+        max_iter: int = 12,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:

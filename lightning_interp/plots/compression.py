@@ -78,7 +78,7 @@ def plot_compression_history(
     """
     figure, (left, right) = axes_grid(columns=2)
     epochs = history["epoch"]
-    lines = {"auc": "AuC", "full_accuracy": "full-rank accuracy", "test_accuracy": "test accuracy"}
+    lines = {"auc": "AuC", "full_accuracy": "full-rank accuracy", "test_accuracy": "accuracy on test images"}
     for i, (column, label) in enumerate(lines.items()):
         if column in history:
             left.plot(epochs, history[column], "osd"[i] + "-", color=COLORS[i], markersize=4, label=label)
@@ -90,7 +90,7 @@ def plot_compression_history(
         _mark_epochs(axis, best, stopped)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend(fontsize=8)
-    finish(left, title="On the same training images", x="epoch", y="accuracy / area")
+    finish(left, title="AuC and accuracy on the same training images", x="epoch", y="accuracy / area")
     finish(right, title="AuC / full-rank accuracy", x="epoch", y="relative AuC")
     return figure
 

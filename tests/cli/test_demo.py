@@ -25,7 +25,7 @@ def test_the_demo_ends_with_its_table_and_the_way_to_tensorboard(capsys, tmp_pat
     out = capsys.readouterr().out
     table = rows(out)
     names = ["stopped itself after", "weights it returns", "last epoch of a run that goes on"]
-    assert list(table)[-5:] == [*names, "best possible (looks at the test set)", "spent measuring"]
+    assert list(table)[-5:] == [*names, "best epoch, chosen by the test set", "spent measuring"]
     assert table["last epoch of a run that goes on"][0] == "3"
     best, last = (float(table[name][1].rstrip("%")) for name in (list(table)[-2], names[2]))
     assert best >= last

@@ -22,6 +22,7 @@ QUIET = [
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lightning-interp"])
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

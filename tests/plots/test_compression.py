@@ -52,7 +52,13 @@ def test_the_history_marks_best_and_stop():
     )
     left, right = plot_compression_history(history, best=2, stopped=3).axes
     labels = [text.get_text() for text in left.get_legend().get_texts()]
-    assert labels == ["AuC", "full-rank accuracy", "test accuracy", "weights kept: epoch 2", "stopped after epoch 3"]
+    assert labels == [
+        "AuC",
+        "full-rank accuracy",
+        "accuracy on test images",
+        "weights kept: epoch 2",
+        "stopped after epoch 3",
+    ]
     assert "smoothed signal" in [text.get_text() for text in right.get_legend().get_texts()]
 
 

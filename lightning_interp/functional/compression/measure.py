@@ -15,6 +15,8 @@ from lightning_interp.hooks import LayerSpec, capture, evaluating, select_layers
 
 __all__ = ["check_ranks", "compression_curve", "inspect_layers", "layer_compression_curves"]
 
+_DEFAULT_RANKS = tuple(2**i for i in range(8))  # half of a sweep's time would go into 256 alone
+
 
 def compression_curve(
     model: nn.Module,
@@ -27,7 +29,7 @@ def compression_curve(
     residual: bool = False,
     batch_size: int = 50,
     single_class: bool = True,
-    max_iter: int = 15,
+    max_iter: int = 12,
     generator: torch.Generator | None = None,
 ) -> CompressionCurve:
     """Measure how well a network classifies when the activations of some layers are compressed to rank ``k``.
@@ -41,7 +43,7 @@ def compression_curve(
         images: ``(N, C, H, W)``, on the model's device: training images, 50 per class in the thesis.
         labels: The labels used in training, ``(N,)``.
         layers: Layers to compress, see :func:`lightning_interp.hooks.select_layers`.
-        ks: Ranks; powers of two below the width by default. Layers narrower than ``k`` stay as they are.
+        ks: Ranks; powers of two below the width, up to 128, by default. Layers narrower than ``k`` stay as they are.
         method: ``"nmf"``, ``"pca"``, ``"kmeans"`` or ``"random_ablation"``.
         residual: Feed the residual ``A - A_k`` on instead: ablate the directions (thesis, eq. 3.21).
         batch_size: Images factorised together.
@@ -124,9 +126,9 @@ def inspect_layers(model: nn.Module, layers: LayerSpec, image: Tensor) -> tuple[
 
 
 def check_ranks(ks: Sequence[int] | None, width: int) -> tuple[int, ...]:
-    """The ranks of a sweep, sorted and checked against the layer width; powers of two below it by default."""
+    """The ranks of a sweep, sorted and checked against the layer width; powers of two below it, to 128, by default."""
     if ks is None:
-        return tuple(2**i for i in range(width.bit_length()) if 2**i < width) or (1,)
+        return tuple(k for k in _DEFAULT_RANKS if k < width) or (1,)
     if not ks:
         raise ValueError(f"The `ks` parameter of `compression_curve` must hold ints in [1, {width}]. Got none.")
     return tuple(sorted({check_int(k, "ks", "compression_curve", high=width) for k in ks}))

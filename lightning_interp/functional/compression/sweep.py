@@ -57,7 +57,7 @@ class SweepOptions:
     ks: tuple[int, ...]
     method: FactorizationMethod = "nmf"
     residual: bool = False
-    max_iter: int = 15
+    max_iter: int = 12
     seed: int = 0
 
 
@@ -169,18 +169,17 @@ class _Compressor:
         self.squared_norms: list[float] = []
 
     def __call__(self, activations: Tensor) -> Tensor:
-        residual = self.options.residual
         if self.k == 0:
-            return activations if residual else torch.zeros_like(activations)
+            return torch.zeros_like(activations)
         matrix = fold(activations, n_batches=self.n_batches, layer=self.layer)
         kept = self._reconstruct(matrix)
-        return unfold(matrix - kept if residual else kept, activations)
+        return unfold(matrix - kept if self.options.residual else kept, activations)
 
     def _reconstruct(self, matrix: Tensor) -> Tensor:
         k = min(self.k, *matrix.shape[1:])
         try:
             with torch.autocast(matrix.device.type, enabled=False):  # the maths stays in single precision
-                factors = factorize(matrix, k, method=self.options.method, **self._arguments(matrix.device))
+                factors = factorize(matrix, k, method=self.options.method, **self._arguments())
                 kept = factors.reconstruct()
         except NegativeActivationsError as error:
             shape = tuple(matrix.shape)
@@ -191,11 +190,11 @@ class _Compressor:
         self.squared_errors.append(float((norm * factors.error.double().square()).sum()))
         return kept
 
-    def _arguments(self, device: torch.device) -> dict[str, Any]:
+    def _arguments(self) -> dict[str, Any]:
         if self.options.method == "pca":
             return {}
         # A fresh generator per call: with NMF the result of a batch depends on nothing but the batch.
-        generator = torch.Generator(device).manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(self.seed)
         if self.options.method == "nmf":
             start = {"v": self.v, "init": "nndsvda"}  # along a path better than a fresh start at each rank
             return {"generator": generator, **start, "max_iter": self.options.max_iter, "tol": 0.0}

@@ -66,6 +66,15 @@ def test_pca_curve_equals_explicit_forward_code(problem, residual):
     assert curve.full_accuracy == pytest.approx(float(full))
 
 
+def test_the_residual_goes_from_everything_to_nothing(problem):
+    curve = compression_curve(*problem, layers="two", ks=[1], method="pca", residual=True)
+    kept = compression_curve(*problem, layers="two", ks=[1], method="pca")
+    ends = curve.to_dataframe()["accuracy"].tolist()
+    assert (ends[0], ends[-1]) == (curve.full_accuracy, curve.zero_accuracy)
+    assert (curve.full_accuracy, curve.zero_accuracy) == (kept.full_accuracy, kept.zero_accuracy)
+    assert curve.full_accuracy != curve.zero_accuracy
+
+
 def test_nmf_curve_equals_explicit_forward_code(problem):
     net, images, labels = problem
     accuracy, warm = [], {}
@@ -77,7 +86,7 @@ def test_nmf_curve_equals_explicit_forward_code(problem):
                     a = net.one(net.stem(images[batch]))
                     matrix = a.permute(0, 2, 3, 1).reshape(-1, 8)
                     factors = nmf(
-                        matrix, k, v=warm.get((c, part)), init="nndsvda", max_iter=15, tol=0.0, generator=seeded(0)
+                        matrix, k, v=warm.get((c, part)), init="nndsvda", max_iter=12, tol=0.0, generator=seeded(0)
                     )
                     warm[c, part] = factors.v
                     a = factors.reconstruct().reshape(len(batch), 5, 5, 8).permute(0, 3, 1, 2)
