@@ -56,8 +56,8 @@ def render(name: str) -> str:
 
 def fill(text: str) -> str:
     """``text`` with every marked table written anew."""
-    pattern = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
-    return pattern.sub(lambda m: f"{m[1]}{render(m[2])}{m[3]}", text)
+    pattern = re.compile(r"(<!-- table: (\w+) -->\n)(?:.*?\n)??(<!-- end -->)", re.DOTALL)
+    return pattern.sub(lambda m: f"{m[1]}{render(m[2])}\n{m[3]}", text)
 
 
 def main() -> None:
