@@ -26,11 +26,13 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_configs_run(config, capsys):
+def test_configs_run_and_say_which_layers_they_measure(config, caplog):
+    caplog.set_level("INFO")
     main(["fit", "--config", str(config), *QUIET])
-    assert "layers net." in capsys.readouterr().err
+    assert "training images, layers net." in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
 def test_classes_are_known_by_name_and_fit_writes_its_config(tmp_path):
     main(
         [
