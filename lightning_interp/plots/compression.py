@@ -44,7 +44,8 @@ def plot_compression_curve(curves: CompressionCurve | Mapping[str, CompressionCu
     axis.set_xscale("symlog", base=2, linthresh=1)
     ranks = sorted({k for curve in named.values() for k in (0, *curve.ks, curve.width)})
     axis.set_xticks(ranks, [str(k) for k in ranks], fontsize=8)
-    axis.set_ylim(-0.02, 1.02)
+    axis.minorticks_off()
+    axis.set(xlim=(-0.3, 1.2 * ranks[-1]), ylim=(-0.02, 1.02))
     kinds = " / ".join(sorted({curve.method.replace("_", " ").upper() for curve in named.values()}))
     finish(
         axis,
@@ -52,7 +53,7 @@ def plot_compression_curve(curves: CompressionCurve | Mapping[str, CompressionCu
         x="rank K (dashed: accuracy at full rank)",
         y="accuracy on the same images",
     )
-    axis.legend(loc="best", fontsize=8)
+    axis.legend(loc="lower right", fontsize=8)
     return figure
 
 
