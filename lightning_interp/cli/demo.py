@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.table import Table
@@ -19,11 +20,14 @@ from lightning_interp._lightning import (
 )
 from lightning_interp.callbacks import NMFEarlyStopping
 from lightning_interp.datamodules import ClassificationDataModule, ImageFolderDataModule, ToyScenesDataModule
+from lightning_interp.datasets import LabeledSubset
 from lightning_interp.hooks import evaluating, preserved_rng
 from lightning_interp.models import CIFAR10CNN
 from lightning_interp.modules import Classifier
 
 __all__ = ["demo"]
+
+_MOST_TEST_IMAGES = 2000  # scored after every epoch; the demo is to be short
 
 
 class _TestAccuracy(Callback):
@@ -50,8 +54,9 @@ def demo(args: Sequence[str] = ()) -> None:
     seed_everything(options.seed, verbose=False)
     data = _data(options)
     data.prepare_data()
-    data.setup("fit")
-    data.setup("test")
+    data.setup()
+    every = -(-len(data.test_dataset) // _MOST_TEST_IMAGES)
+    data.test_dataset = LabeledSubset(data.test_dataset, indices=torch.arange(0, len(data.test_dataset), every))
     console.print(
         f"{len(data.train_dataset)} training images of {data.n_classes} classes, {options.label_noise:.0%} of the "
         f"labels redrawn at random. The test images are only for the closing table."
