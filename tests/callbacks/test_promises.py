@@ -119,7 +119,7 @@ def test_no_growth_over_fifty_epochs(make):
         def on_train_epoch_start(self):
             if self.current_epoch in (10, 49):
                 gc.collect()
-                tensors = [o for o in gc.get_objects() if issubclass(type(o), torch.Tensor)]
+                tensors = [o for o in gc.get_objects() if type(o) in (torch.Tensor, nn.Parameter)]
                 counts.append((sum(flags_and_hooks(self)[1]), sum(t.nbytes for t in tensors), len(tensors)))
 
     quiet_trainer(callbacks=[make()], max_epochs=50).fit(Counting(), toy_loader(30))
