@@ -63,7 +63,7 @@ class ClassificationDataModule(LightningDataModule):
         TypeError: an option of another type.
 
     Reference:
-        Thesis, section 3.4 (label randomisation) and chapter on data selection (labelled part and pool).
+        Thesis, section 3.5.2 (label randomisation); the image-score paper (labelled part and pool).
     """
 
     classes: Sequence[str] = ()

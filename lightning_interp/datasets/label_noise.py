@@ -34,7 +34,7 @@ def noisy_labels(
         TypeError: ``labels`` are not integers.
 
     Reference:
-        Thesis, section 3.4 (label randomisation).
+        Thesis, section 3.5.2 (label randomisation).
 
     >>> noisy_labels(torch.arange(5), 1.0, n_classes=5, kind="different").eq(torch.arange(5)).any().item()
     False

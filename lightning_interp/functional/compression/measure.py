@@ -66,7 +66,7 @@ def compression_curve(
         ('features.17', 'features.19', 'features.21')
 
     Reference:
-        Thesis, sections 3.3 and 3.5.2.
+        Thesis, sections 3.4 and 3.5.2.
     """
     owner = "compression_curve"
     if not len(images) or len(images) != len(labels):
