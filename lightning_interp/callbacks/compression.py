@@ -207,15 +207,19 @@ class CompressionMonitor(Callback):
     def _plan(self, trainer: Trainer, module: LightningModule, sample: TrainingSample) -> dict[str, CompressionAUC]:
         """The metrics to measure, by layer name, ``""`` for all layers together."""
         with trainer.precision_plugin.forward_context(), evaluating(module):
-            names, width, n_classes = inspect_layers(module, self.layers, self._images(trainer, module, [0]))
+            image = self._images(trainer, module, [0])
+            names, width, n_classes = inspect_layers(module, self.layers, image)
+            alone = {name: inspect_layers(module, name, image)[1] for name in names if self.log_per_layer}
         if int(sample.labels.max()) >= n_classes:
             raise ValueError(
                 f"Labels must be below the {n_classes} class scores of the model. Got {int(sample.labels.max())}. "
                 "Set `batch_transform=` to map them."
             )
         rank_zero_info(f"{type(self).__name__}: {len(sample.labels)} training images, layers {', '.join(names)}")
-        groups = {"": names, **({name: (name,) for name in names} if self.log_per_layer else {})}
-        metrics = {name: self._metric(layers, width, n_classes).to(module.device) for name, layers in groups.items()}
+        metrics = {"": self._metric(names, width, n_classes).to(module.device)}
+        for name, own in alone.items():  # a layer alone has its own width, and no rank beyond it
+            ks = [k for k in metrics[""].options.ks if k <= own]
+            metrics[name] = self._metric((name,), own, n_classes, ks=ks or [1]).to(module.device)
         trial = self._metric(names, width, n_classes, ks=[1])
         trial.update(module, self._images(trainer, module, [0, -1]), sample.labels[[0, -1]].to(module.device))
         return metrics

@@ -179,9 +179,13 @@ def test_a_mlp_and_per_layer_curves():
         def forward(self, x):
             return self.head(self.features(x))
 
-    trainer = quiet_trainer(callbacks=[CompressionMonitor(log_per_layer=True, **SMALL)])
-    trainer.fit(MLP(), toy_loader())
-    assert {f"compression/layer_auc/{name}" for name in ("features.2", "features.4")} <= set(trainer.callback_metrics)
+    net, options = MLP(), {**SMALL, "ks": [1, 4, 10]}  # rank 10 fits the first layer only
+    trainer = quiet_trainer(callbacks=[CompressionMonitor(log_per_layer=True, **options)])
+    trainer.fit(net, toy_loader())
+    sample = draw_sample(toy_dataset(), images_per_class=10, n_classes=10, seed=0)
+    for layer, ks in (("features.2", [1, 4, 10]), ("features.4", [1, 4])):
+        alone = compression_curve(net, sample.images, sample.labels, layers=layer, ks=ks, batch_size=5)
+        assert trainer.callback_metrics[f"compression/layer_auc/{layer}"] == pytest.approx(alone.auc)
 
 
 def test_an_explicit_dataset_takes_the_place_of_the_training_set():

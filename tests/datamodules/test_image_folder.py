@@ -55,7 +55,7 @@ def test_missing_split(tmp_path):
 
 def test_real_pictures(tmp_path):
     if not REAL.exists():
-        pytest.skip("../shared/data/cifar10_images.tar.gz is not there")
+        pytest.skip("real pictures needed: ../shared/data/cifar10_images.tar.gz is not there")
     with tarfile.open(REAL) as archive:  # a compressed archive is read in order: its first pictures are cheap
         members = [m for m in itertools.islice(archive, 60) if m.isfile()]
         for member in members:
