@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from lightning_interp import callbacks, datamodules, metrics
 from lightning_interp.models import SVHNCNN
 from tests.callbacks.conftest import SMALL, Net, quiet_trainer, toy_loader
-from tests.data import cifar10, fashion_mnist, image_folder, svhn
+from tests.data import cifar10, fashion_mnist, image_folder, imagenet, svhn, urban_sound8k
 
 CALLBACKS = {
     "CompressionMonitor": lambda: callbacks.CompressionMonitor(**SMALL),
@@ -23,8 +23,10 @@ DATAMODULES = {
     "CIFAR10DataModule": lambda root, patch: cifar10.write(root, patch),
     "FashionMNISTDataModule": lambda root, patch: fashion_mnist.write(root),
     "ImageFolderDataModule": lambda root, patch: image_folder.write(root),
+    "ImageNetDataModule": lambda root, patch: imagenet.write(root),
     "SVHNDataModule": lambda root, patch: svhn.write(root, patch),
     "ToyScenesDataModule": None,
+    "UrbanSound8KDataModule": lambda root, patch: urban_sound8k.write(root),
 }
 
 

@@ -4,14 +4,18 @@ from lightning_interp.datamodules.cifar10 import CIFAR10DataModule
 from lightning_interp.datamodules.classification import ClassificationDataModule
 from lightning_interp.datamodules.fashion_mnist import FashionMNISTDataModule
 from lightning_interp.datamodules.image_folder import ImageFolderDataModule
+from lightning_interp.datamodules.imagenet import ImageNetDataModule
 from lightning_interp.datamodules.svhn import SVHNDataModule
 from lightning_interp.datamodules.toy_scenes import ToyScenesDataModule
+from lightning_interp.datamodules.urban_sound8k import UrbanSound8KDataModule
 
 __all__ = [
     "CIFAR10DataModule",
     "ClassificationDataModule",
     "FashionMNISTDataModule",
     "ImageFolderDataModule",
+    "ImageNetDataModule",
     "SVHNDataModule",
     "ToyScenesDataModule",
+    "UrbanSound8KDataModule",
 ]

@@ -1,0 +1,52 @@
+import io
+import tarfile
+
+import pytest
+
+from lightning_interp.datasets.archives import extract_tar
+
+
+def pack(file, members):
+    with tarfile.open(file, "w:gz") as tar:
+        for name, kind in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "../outside"
+            info.size = 3 * (kind == tarfile.REGTYPE)
+            tar.addfile(info, io.BytesIO(b"abc"))
+
+
+@pytest.fixture(params=[True, False], ids=["filter", "old python"])
+def python(request, monkeypatch):
+    if not request.param:
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    elif not hasattr(tarfile, "data_filter"):
+        pytest.skip("this Python has no filters")
+
+
+@pytest.mark.filterwarnings("ignore:Python 3.14 will:DeprecationWarning")
+def test_files_and_folders(tmp_path, python):
+    pack(tmp_path / "x.tgz", [("./", tarfile.DIRTYPE), ("a", tarfile.DIRTYPE), ("a/..b.txt", tarfile.REGTYPE)])
+    extract_tar(tmp_path / "x.tgz", tmp_path / "out")
+    assert (tmp_path / "out" / "a" / "..b.txt").read_bytes() == b"abc"
+
+
+@pytest.mark.filterwarnings("ignore:Python 3.14 will:DeprecationWarning")
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil", "C:evil", "C:\\evil", "a\\..\\..\\evil"])
+def test_nothing_gets_out(tmp_path, python, name):
+    pack(tmp_path / "x.tgz", [("good", tarfile.REGTYPE), (name, tarfile.REGTYPE)])
+    with pytest.raises(ValueError, match=r"is not safe to unpack: .*evil' lies outside of the folder"):
+        extract_tar(tmp_path / "x.tgz", tmp_path / "out")
+    assert {path.name for path in tmp_path.rglob("*")} == {"x.tgz", "out", "good"}
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_are_refused(tmp_path, python, kind):
+    pack(tmp_path / "x.tgz", [("link", kind)])
+    with pytest.raises(ValueError, match="'link' is neither a file nor a folder"):
+        extract_tar(tmp_path / "x.tgz", tmp_path / "out")
+
+
+def test_no_archive(tmp_path):
+    (tmp_path / "x.tgz").write_bytes(b"<html>")
+    with pytest.raises(tarfile.TarError):
+        extract_tar(tmp_path / "x.tgz", tmp_path)
