@@ -14,6 +14,7 @@ from tests.data import cifar10, fashion_mnist, image_folder, imagenet, svhn, urb
 
 CALLBACKS = {
     "CompressionMonitor": lambda: callbacks.CompressionMonitor(**SMALL),
+    "GeneralizationMonitor": lambda: callbacks.GeneralizationMonitor(per_class=5, batches_per_class=2),
     "NMFEarlyStopping": lambda: callbacks.NMFEarlyStopping(patience=9, **SMALL),
 }
 METRICS = {

@@ -2,5 +2,6 @@
 
 from lightning_interp.callbacks.compression import CompressionMonitor
 from lightning_interp.callbacks.early_stopping import NMFEarlyStopping
+from lightning_interp.callbacks.generalization import GeneralizationMonitor
 
-__all__ = ["CompressionMonitor", "NMFEarlyStopping"]
+__all__ = ["CompressionMonitor", "GeneralizationMonitor", "NMFEarlyStopping"]

@@ -1,4 +1,7 @@
-"""The four networks of the thesis (table 3.1): 3x3 convolutions or linear layers, each followed by a ReLU, no norm."""
+"""The four networks of the thesis (table 3.1): 3x3 convolutions or linear layers, each followed by a ReLU.
+
+There is no norm in the table; the convolutional ones take ``batch_norm=True`` for comparison.
+"""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -16,7 +19,9 @@ _URBAN: _Plan = [(1, 1), "P", (2, 1), (2, 1), "P", (4, 1), (4, 1), "P", (8, 1), 
 _FASHION = (1, 4, 16, 16)
 
 
-def _convolutions(plan: _Plan, width: int, in_channels: int, image_size: tuple[int, int]) -> tuple[nn.Sequential, int]:
+def _convolutions(
+    plan: _Plan, width: int, in_channels: int, image_size: tuple[int, int], batch_norm: bool
+) -> tuple[nn.Sequential, int]:
     """The convolutional trunk of ``plan`` and the number of features it ends with."""
     layers: list[nn.Module] = []
     channels, (height, breadth) = in_channels, image_size
@@ -26,8 +31,9 @@ def _convolutions(plan: _Plan, width: int, in_channels: int, image_size: tuple[i
             height, breadth = height // 2, breadth // 2
             continue
         factor, stride = step
-        layers += [nn.Conv2d(channels, factor * width, 3, stride=stride, padding=1), nn.ReLU(inplace=True)]
+        layers.append(nn.Conv2d(channels, factor * width, 3, stride=stride, padding=1))
         channels = factor * width
+        layers += [nn.BatchNorm2d(channels)] * batch_norm + [nn.ReLU(inplace=True)]
         height, breadth = -(-height // stride), -(-breadth // stride)
     if height < 1 or breadth < 1:
         smallest = 2 ** sum(step == "P" for step in plan)
@@ -57,10 +63,11 @@ class _ThesisCNN(nn.Sequential):
         width: int,
         in_channels: int,
         image_size: int | tuple[int, int],
+        batch_norm: bool,
         hidden: Sequence[int] = (),
     ) -> None:
         size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
-        features, n_features = _convolutions(plan, width, in_channels, size)
+        features, n_features = _convolutions(plan, width, in_channels, size, batch_norm)
         sizes = [n_features, *hidden]
         head = nn.Sequential(*_hidden(sizes), nn.Linear(sizes[-1], n_classes))
         super().__init__(OrderedDict(features=features, flatten=nn.Flatten(), classifier=head))
@@ -75,6 +82,7 @@ class CIFAR10CNN(_ThesisCNN):
         width: Channels of the first layer; all others scale with it (64 in the thesis).
         in_channels: Channels of the input image.
         image_size: Side of the input image, or ``(height, width)``.
+        batch_norm: Put batch norm between each convolution and its ReLU (the thesis has none).
 
     Example:
         >>> import torch
@@ -86,9 +94,14 @@ class CIFAR10CNN(_ThesisCNN):
     """
 
     def __init__(
-        self, n_classes: int = 10, width: int = 64, in_channels: int = 3, image_size: int | tuple[int, int] = 32
+        self,
+        n_classes: int = 10,
+        width: int = 64,
+        in_channels: int = 3,
+        image_size: int | tuple[int, int] = 32,
+        batch_norm: bool = False,
     ) -> None:
-        super().__init__(_CIFAR10, n_classes, width, in_channels, image_size)
+        super().__init__(_CIFAR10, n_classes, width, in_channels, image_size, batch_norm)
 
 
 class SVHNCNN(_ThesisCNN):
@@ -99,6 +112,7 @@ class SVHNCNN(_ThesisCNN):
         width: Channels of the first layer; all others scale with it (64 in the thesis).
         in_channels: Channels of the input image.
         image_size: Side of the input image, or ``(height, width)``.
+        batch_norm: Put batch norm between each convolution and its ReLU (the thesis has none).
 
     Example:
         >>> import torch
@@ -110,9 +124,14 @@ class SVHNCNN(_ThesisCNN):
     """
 
     def __init__(
-        self, n_classes: int = 10, width: int = 64, in_channels: int = 3, image_size: int | tuple[int, int] = 32
+        self,
+        n_classes: int = 10,
+        width: int = 64,
+        in_channels: int = 3,
+        image_size: int | tuple[int, int] = 32,
+        batch_norm: bool = False,
     ) -> None:
-        super().__init__(_SVHN, n_classes, width, in_channels, image_size)
+        super().__init__(_SVHN, n_classes, width, in_channels, image_size, batch_norm)
 
 
 class UrbanSoundsCNN(_ThesisCNN):
@@ -123,6 +142,7 @@ class UrbanSoundsCNN(_ThesisCNN):
         width: Channels of the first layer; all others, the hidden layers included, scale with it (64 in the thesis).
         in_channels: Channels of the spectrogram.
         image_size: Side of the spectrogram, or ``(bands, frames)``; at least 16 a side.
+        batch_norm: Put batch norm between each convolution and its ReLU (the thesis has none).
 
     Example:
         >>> import torch
@@ -134,9 +154,14 @@ class UrbanSoundsCNN(_ThesisCNN):
     """
 
     def __init__(
-        self, n_classes: int = 10, width: int = 64, in_channels: int = 1, image_size: int | tuple[int, int] = 64
+        self,
+        n_classes: int = 10,
+        width: int = 64,
+        in_channels: int = 1,
+        image_size: int | tuple[int, int] = 64,
+        batch_norm: bool = False,
     ) -> None:
-        super().__init__(_URBAN, n_classes, width, in_channels, image_size, hidden=(64 * width, 64 * width))
+        super().__init__(_URBAN, n_classes, width, in_channels, image_size, batch_norm, hidden=(64 * width, 64 * width))
 
 
 class FashionMNISTMLP(nn.Sequential):

@@ -24,8 +24,10 @@ class Planted(NMFEarlyStopping):
         super().__init__(**{"smoothing": 1, "min_epochs": 0, **SMALL, **options})
         self.aucs, self.weights = aucs, []
 
-    def _curves(self, trainer, pl_module):
+    def _update(self, trainer, pl_module):
         self.weights.append(pl_module.head[1].weight.detach().clone())
+
+    def _curves(self, _):
         return {"": planted(self.aucs[len(self.history_)])}
 
 

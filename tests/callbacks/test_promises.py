@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_interp.callbacks import CompressionMonitor, NMFEarlyStopping
+from lightning_interp.callbacks import CompressionMonitor, GeneralizationMonitor, NMFEarlyStopping
 from tests.callbacks.conftest import SMALL, Net, quiet_trainer, toy_loader
 
 ROOT = Path(__file__).parents[2]
 MAKERS = {
     "CompressionMonitor": lambda: CompressionMonitor(log_per_layer=True, **SMALL),
+    "GeneralizationMonitor": lambda: GeneralizationMonitor("all", per_class=10, batches_per_class=2),
     "NMFEarlyStopping": lambda: NMFEarlyStopping(patience=99, **SMALL),
 }
 
@@ -81,9 +82,10 @@ def test_gradients_survive_a_check(make):
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
 def test_other_precisions(precision):
-    monitor = CompressionMonitor(**SMALL)
-    quiet_trainer(callbacks=[monitor], precision=precision).fit(Net(), toy_loader())
+    monitor, signals = CompressionMonitor(**SMALL), MAKERS["GeneralizationMonitor"]()
+    quiet_trainer(callbacks=[monitor, signals], precision=precision).fit(Net(), toy_loader())
     assert monitor.history["auc"].between(0, 1).all()
+    assert signals.history[list(signals.signals)].notna().all().sum() > 20
 
 
 def test_compiled_modules_are_measured_like_plain_ones():

@@ -67,3 +67,11 @@ def test_the_signal_survives_eleven_layers():
     torch.manual_seed(0)
     scores = CIFAR10CNN(width=16)(torch.randn(16, 3, 32, 32))
     assert 0.1 < scores.std() < 10
+
+
+@pytest.mark.parametrize("network", TABLE)
+def test_batch_norm_comes_between_convolution_and_relu(network):
+    kinds = [type(m) for m in network(width=4, batch_norm=True).features]
+    places = [i for i, kind in enumerate(kinds) if kind is nn.Conv2d]
+    assert all(kinds[i + 1 : i + 3] == [nn.BatchNorm2d, nn.ReLU] for i in places)
+    assert kinds.count(nn.BatchNorm2d) == len(places)
