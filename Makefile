@@ -46,7 +46,7 @@ types: $(READY)  ## mypy, strict
 	$(BIN)/mypy
 
 tables: $(READY)  ## write the numbers in README.md from benchmarks/results
-	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python -m benchmarks.tables
 
 check: lint types test doctest test-slow  ## all of the above
 

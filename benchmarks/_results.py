@@ -16,26 +16,30 @@ RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pytorch-lightning", "torchmetrics", "torchvision", "torchnmf")
 
 
-def write_results(name: str, rows: list[dict[str, Any]], *, seeds: list[int], notes: str = "") -> Path:
-    """Write ``results/<name>.json`` and ``results/<name>.md``; returns the path of the table.
+def write_results(
+    name: str, rows: list[dict[str, Any]], *, seeds: list[int], notes: str = "", folder: Path | None = None
+) -> Path:
+    """Write ``<name>.json`` and ``<name>.md``; returns the path of the table.
 
     Args:
         name: stem of both files.
         rows: one dict per line of the table; missing cells stay empty.
         seeds: all seeds the run used.
         notes: what a reader must know to judge the numbers.
+        folder: where to, ``results`` by default.
     """
-    RESULTS.mkdir(exist_ok=True)
+    folder = folder or RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
     facts = {
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),
         "commit": _commit(),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": machine(),
         "seeds": seeds,
         "notes": notes,
     }
-    (RESULTS / f"{name}.json").write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    table = RESULTS / f"{name}.md"
+    (folder / f"{name}.json").write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    table = folder / f"{name}.md"
     lines = [f"- {key}: {_inline(value)}" for key, value in facts.items() if value]
     table.write_text("\n".join([f"# {name}", "", *lines, "", *markdown(rows), ""]), encoding="utf-8")
     return table
@@ -59,6 +63,13 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     body = [[_cell(row.get(column)) for column in columns] for row in rows]
     return [f"| {' | '.join(cells)} |" for cells in [columns, ["---"] * len(columns), *body]]
+
+
+def _module() -> str:
+    """Dotted name of the script that runs, as ``python -m`` takes it."""
+    path = Path(sys.argv[0]).resolve().with_suffix("")
+    root = RESULTS.parents[1]
+    return ".".join(path.relative_to(root).parts) if path.is_relative_to(root) else path.name
 
 
 def _cell(value: Any) -> str:

@@ -1,6 +1,6 @@
 """What one NMF-AuC check with default settings costs, as a share of an epoch of full-size CIFAR-10.
 
-    python benchmarks/check_cost.py --root data_cache/cifar10
+    python -m benchmarks.check_cost --root data_cache/cifar10
 
 Trains the full-width network of table 3.1 on all 50000 pictures for some hundred steps and extrapolates their time to
 the 500 steps of an epoch; the check is measured as it is.
@@ -10,8 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
-from _results import write_results
-
+from benchmarks._results import write_results
 from lightning_interp._lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning_interp.callbacks import CompressionMonitor
 from lightning_interp.datamodules import ImageFolderDataModule

@@ -1,6 +1,6 @@
 """One honest run per noise level on real CIFAR-10 pictures: where would each rule have stopped, and what did it keep?
 
-    python benchmarks/cifar10_early_stopping.py --root data_cache/cifar10
+    python -m benchmarks.cifar10_early_stopping --root data_cache/cifar10
 
 Trains the network of table 3.1 (narrower, no batch norm) to the last epoch, measures the compression curve of
 training images after every epoch, and only then replays the stopping rules on what was measured. The test set is
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from _results import RESULTS, write_results
 from torch import Tensor
 
+from benchmarks._results import RESULTS, write_results
 from lightning_interp._lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning_interp.callbacks import CompressionMonitor
 from lightning_interp.datamodules import ImageFolderDataModule

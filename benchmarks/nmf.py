@@ -1,7 +1,7 @@
 """NMF against scikit-learn, torchnmf and plain multiplicative updates: seconds to the same error, at every k.
 
 Each peer runs with its own defaults; its error is the target, and our clock stops when ours is within 0.1 % of it.
-Usage: python benchmarks/nmf.py [--quick] [--matrix small tall] [--k 3 8 32 100 500] [--limit 60]
+Usage: python -m benchmarks.nmf [--quick] [--matrix small tall] [--k 3 8 32 100 500] [--limit 60]
 """
 
 import argparse
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _results import markdown, write_results
 from torch import Tensor
 
+from benchmarks._results import markdown, write_results
 from lightning_interp.functional.factorization import nmf
 from lightning_interp.functional.factorization._init import initial_basis
 from lightning_interp.functional.factorization._matrix import as_matrix

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _results import RESULTS, markdown
+from benchmarks._results import RESULTS, markdown
 
 README = Path(__file__).parents[1] / "README.md"
 _PEERS = ("scikit-learn CD", "plain torch MU", "torchnmf")

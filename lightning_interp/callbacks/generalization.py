@@ -43,7 +43,8 @@ class GeneralizationMonitor(Monitor):
     :class:`CompressionMonitor`; every rank measures all of them. Training is bit-identical with and without.
 
     Args:
-        signals: Names, or ``"all"``; cheap ones of several kinds by default.
+        signals: Names, or ``"all"``; by default cheap ones of several kinds: ``train_accuracy``, ``label_wave``,
+            ``gradient_disparity``, ``head_evidence``, ``gwa_mean``, ``neuron_divergence``, ``weight_norm``.
         layers: Layers of the compression signals (``"nmf_auc"`` and kin).
         held_out: Images and given labels that are not trained on, for ``"held_out_loss"`` and
             ``"held_out_accuracy"``: the classical way, to compare with.

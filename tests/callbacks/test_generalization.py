@@ -1,6 +1,7 @@
-"""GeneralizationMonitor: logs what the functions measure, on the right images, and says where rules would have stopped."""
+"""GeneralizationMonitor logs what the functions measure, and says where the published rules would have stopped."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_label_wave_compares_with_the_check_before():
 
     monitor = Watching(["label_wave"], **FEW)
     fit(monitor)
-    changes = [float((a != b).double().mean()) for a, b in zip(predictions[:-1], predictions[1:], strict=True)]
+    changes = [float((a != b).double().mean()) for a, b in pairwise(predictions)]
     assert monitor.history["label_wave"].tolist() == [1.0, *changes]
     assert any(changes)
 

@@ -15,9 +15,10 @@ from lightning_interp.callbacks import CompressionMonitor, GeneralizationMonitor
 from tests.callbacks.conftest import SMALL, Net, quiet_trainer, toy_loader
 
 ROOT = Path(__file__).parents[2]
+SIGNALS_OF_EACH_KIND = ["gwa", "label_wave", "gradient_disparity", "parallel_heads", "susceptibility", "nmf_auc"]
 MAKERS = {
     "CompressionMonitor": lambda: CompressionMonitor(log_per_layer=True, **SMALL),
-    "GeneralizationMonitor": lambda: GeneralizationMonitor("all", per_class=10, batches_per_class=2),
+    "GeneralizationMonitor": lambda: GeneralizationMonitor(SIGNALS_OF_EACH_KIND, per_class=5, batches_per_class=2),
     "NMFEarlyStopping": lambda: NMFEarlyStopping(patience=99, **SMALL),
 }
 
@@ -82,7 +83,7 @@ def test_gradients_survive_a_check(make):
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
 def test_other_precisions(precision):
-    monitor, signals = CompressionMonitor(**SMALL), MAKERS["GeneralizationMonitor"]()
+    monitor, signals = CompressionMonitor(**SMALL), GeneralizationMonitor("all", per_class=5, batches_per_class=2)
     quiet_trainer(callbacks=[monitor, signals], precision=precision).fit(Net(), toy_loader())
     assert monitor.history["auc"].between(0, 1).all()
     assert signals.history[list(signals.signals)].notna().all().sum() > 20

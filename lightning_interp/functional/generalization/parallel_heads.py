@@ -23,7 +23,7 @@ def start_heads(n_classes: int, n_features: int, *, generator: torch.Generator) 
     Returns:
         The weights.
     """
-    heads = torch.randn(2, n_classes, n_features, generator=generator)
+    heads = torch.randn(2, n_classes, n_features, generator=generator, dtype=torch.float32)
     return heads.div_(math.sqrt(n_features))
 
 
@@ -56,9 +56,10 @@ def train_heads(heads: Tensor, features: Tensor, labels: Tensor, *, steps: int =
     check_int(steps, "steps", "train_heads", low=0)
     z = features.float()
     rate = check_number(lr, "lr", "train_heads") / float(z.square().sum(1).mean().clamp(min=1e-24))
-    for _ in range(steps):
-        errors = torch.stack([score_errors(z @ head.T, labels) for head in heads]).float()
-        heads = heads - rate * errors.mT @ z / len(z)
+    with torch.autocast(z.device.type, enabled=False):
+        for _ in range(steps):
+            errors = torch.stack([score_errors(z @ head.T, labels) for head in heads]).float()
+            heads = heads - rate * errors.mT @ z / len(z)
     return heads
 
 
