@@ -1,55 +1,66 @@
 """Figures of the early stopping benchmark."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks._replay import Method, Run, by_rule
-from benchmarks._scores import smooth
-from lightning_interp.functional.generalization import SIGNALS
+from benchmarks._replay import Method, Run
+from lightning_interp.functional import trailing_mean
 from lightning_interp.plots.style import COLORS, axes_grid, finish
 
+_COLUMNS = 5
+_MARKERS = (("o", 6, COLORS[1]), ("s", 9, COLORS[2]), ("D", 11, COLORS[5]), ("^", 14, COLORS[3]))
+_SETS = {"ours": COLORS[1], "control": COLORS[6], "native": COLORS[0], "common": COLORS[5], "tuned": COLORS[2]}
 
-def runs(recorded: list[Run], ours: Method) -> Figure:
-    """Test accuracy and the relative AuC of every run, with what some rules return."""
-    shown = {
-        ours.name: (ours, "o", COLORS[1]),
-        "plain NMF AuC": (by_rule("", "", "nmf_auc", SIGNALS["nmf_auc"].rule), "s", COLORS[2]),
-        "Label Wave, patience 3": (by_rule("", "", "label_wave", SIGNALS["head_gradient"].rule), "^", COLORS[3]),
-        "GWA (mean)": (by_rule("", "", "gwa_mean", SIGNALS["gwa_mean"].rule), "D", COLORS[5]),
-    }
-    columns = 5
-    rows = -(-len(recorded) // columns)
-    figure, axes = axes_grid(rows, columns, width=3.3, height=2.6)
+
+def runs(recorded: Sequence[Run], methods: Sequence[Method]) -> Figure:
+    """Test accuracy and the relative AuC of every run, with the epochs that some rules return."""
+    figure, axes = axes_grid(-(-len(recorded) // _COLUMNS), min(_COLUMNS, len(recorded)), width=3.4, height=2.6)
     for axis, run in zip(axes, sorted(recorded, key=lambda run: (run.setting.seed, run.label)), strict=False):
-        epochs, accuracy = run.rows["epoch"], run.rows["test_accuracy"]
-        axis.plot(epochs, accuracy, color="black", label="test accuracy")
-        other = axis.twinx()
-        other.plot(epochs, smooth(run.rows["relative_nmf_auc"]), "--", color=COLORS[0], label="relative AuC (right)")
-        other.axhline(1, color=COLORS[0], linewidth=0.5)
-        other.tick_params(labelsize=7, colors=COLORS[0])
-        for name, (method, marker, color) in shown.items():
-            best = method.decide(run).best
-            axis.plot(epochs[best], accuracy[best], marker, color=color, markersize=7, label=name, linestyle="none")
+        epochs = run.rows["epoch"]
+        axis.plot(epochs, run.rows["test_accuracy"], color="black", label="test accuracy")
+        right = axis.twinx()
+        ratio = trailing_mean(run.rows["relative_nmf_auc"].tolist(), 3)
+        line = right.plot(epochs, ratio, "--", color=COLORS[0], label="relative AuC, mean of 3 (right axis)")
+        right.axhline(1, color=COLORS[0], linewidth=0.6)
+        right.tick_params(labelsize=7, colors=COLORS[0])
+        _mark(axis, run, methods)
         finish(axis, title=f"{run.label}, seed {run.setting.seed}", x="epoch", y="test accuracy")
     for axis in axes[len(recorded) :]:
         figure.delaxes(axis)
     handles, labels = axes[0].get_legend_handles_labels()
-    more = figure.axes[len(recorded)].get_legend_handles_labels() if len(figure.axes) > len(recorded) else ([], [])
-    figure.legend(handles + more[0][:1], labels + more[1][:1], loc="outside lower center", ncols=6, fontsize=8)
+    figure.legend([*handles, *line], [*labels, line[0].get_label()], loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 
-def regrets(rows: list[dict[str, Any]]) -> Figure:
-    """Mean regret of every method, best first."""
-    ordered = sorted(rows, key=lambda row: -row["regret"])
-    figure, (axis,) = axes_grid(width=8.0, height=0.17 * len(ordered) + 1.2)
-    colors = {"native": COLORS[0], "common": COLORS[5], "tuned": COLORS[2], "control": COLORS[6], "ours": COLORS[1]}
-    for mode, color in colors.items():
-        places = [i for i, row in enumerate(ordered) if row["set"] == mode]
-        axis.plot([ordered[i]["regret"] for i in places], places, "o", color=color, label=mode, markersize=5)
-    axis.set_yticks(range(len(ordered)), [row["method"] for row in ordered], fontsize=6)
-    axis.set_ylim(-1, len(ordered))
+def regrets(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Mean regret of every method in each of its settings, best method first."""
+    names = sorted({row["method"] for row in rows}, key=lambda name: -min(_regrets(rows, name)))
+    figure, (axis,) = axes_grid(width=8.0, height=0.2 * len(names) + 1.2)
+    for kind, color in _SETS.items():
+        chosen = [row for row in rows if row["set"] == kind]
+        places = [names.index(row["method"]) for row in chosen]
+        size = 8 if kind == "native" else 5
+        fill = "none" if kind == "native" else "full"
+        axis.plot([r["regret"] for r in chosen], places, "o", color=color, label=kind, markersize=size, fillstyle=fill)
+    axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=8)
+    axis.set_ylim(-1, len(names))
     finish(axis, title="Mean regret over the test runs", x="points of test accuracy below the best epoch", y="")
-    axis.legend(title="set", fontsize=8, loc="upper right")
+    axis.legend(title="how it was set", fontsize=8, loc="upper right")
     return figure
+
+
+def _regrets(rows: Sequence[dict[str, Any]], name: str) -> list[float]:
+    return [row["regret"] for row in rows if row["method"] == name]
+
+
+def _mark(axis: Axes, run: Run, methods: Sequence[Method]) -> None:
+    """Open markers of different sizes: several rules may return the same epoch."""
+    for method, (marker, size, color) in zip(methods, _MARKERS, strict=False):
+        rows = run.held_out if method.twin and run.held_out is not None else run.rows
+        best = method.decide(run).best
+        label = f"{method.name} ({method.mode})"
+        style = {"linestyle": "none", "fillstyle": "none", "markeredgewidth": 2.0}
+        axis.plot(rows["epoch"][best], rows["test_accuracy"][best], marker, color=color, ms=size, label=label, **style)

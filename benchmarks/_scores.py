@@ -9,7 +9,6 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks._replay import Method, Run, regret
-from lightning_interp.functional import trailing_mean
 
 # What a signal computes anew; these read features and scores only, and pay for the forward pass as well.
 _SHARE_FORWARD = {
@@ -96,11 +95,6 @@ def correlations(signal: str, runs: Sequence[Run], sign: float) -> dict[str, Any
         for name, value in found.items():
             rows.setdefault(name, []).append(value)
     return {"signal": signal, **{name: float(np.nanmean(values)) for name, values in rows.items()}}
-
-
-def smooth(values: pd.Series) -> list[float]:
-    """Trailing mean of three, as the rules see it."""
-    return trailing_mean(values.tolist(), 3)
 
 
 def _partial(table: pd.DataFrame) -> float:

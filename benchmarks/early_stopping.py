@@ -176,6 +176,14 @@ def test(runs: list[Run], frozen: list[dict[str, Any]], ours: Method) -> tuple[l
     return [rows[0], *sorted(rows[1:], key=lambda row: row["regret"])], friedman(tested, runs)
 
 
+def shown(frozen: list[dict[str, Any]], ours: Method, runs: list[Run]) -> list[Method]:
+    """The methods in the figure of all runs."""
+    wanted = [(ours.name, "ours"), ("NMF AuC, rule of the thesis", "native"), ("label_wave", "tuned")]
+    wanted += [("hold-out loss, 10 % noisy labels", "native")] * all(run.held_out is not None for run in runs)
+    by_name = {(method.name, method.mode): method for method in methods(frozen, ours)}
+    return [by_name[key] for key in wanted]
+
+
 def write_curves(runs: list[Run]) -> None:
     """Every run's numbers, one line per epoch."""
     with (RESULTS / "early_stopping_curves.jsonl").open("w") as file:
@@ -204,7 +212,7 @@ def report(args: argparse.Namespace, preset: Preset) -> None:
     related = [correlations(name, runs, -1.0 if _low_is_good(name) else 1.0) for name in ("epoch", *MEASURED, *OURS)]
     write_results("early_stopping_correlations", related, seeds=seeds, notes=notes)
     write_curves(runs + read_runs(preset.settings(preset.calibration), args.folder))
-    figures.runs(runs, ours).savefig(RESULTS / "early_stopping_runs.png", dpi=80)
+    figures.runs(runs, shown(frozen, ours, runs)).savefig(RESULTS / "early_stopping_runs.png", dpi=80)
     figures.regrets(rows).savefig(RESULTS / "early_stopping_regret.png", dpi=80)
 
 

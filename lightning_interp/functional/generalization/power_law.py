@@ -14,7 +14,8 @@ def power_law_alphas(model: nn.Module, *, min_eigenvalues: int = 8) -> dict[str,
     """Exponent of the tail of the eigenvalue density of each linear and convolutional layer.
 
     A convolution counts as its ``k x k`` matrices (out, in), whose eigenvalues are pooled. Below 2 a layer counts as
-    over-trained, above 6 as under-trained. Small layers, with few eigenvalues, give wild values.
+    over-trained, above 6 as under-trained. Small layers, with few eigenvalues, give wild values; below 20 eigenvalues
+    weightwatcher fits them in another way, else the numbers are the same.
 
     Args:
         model: Any network.
