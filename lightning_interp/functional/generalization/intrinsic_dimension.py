@@ -22,7 +22,7 @@ def intrinsic_dimension(
         generator: Source of randomness of the batches; all images in order without one.
 
     Returns:
-        Mean over all images.
+        Mean over the images; a last batch without enough neighbours is left out.
 
     Raises:
         ValueError: If there are not more images than neighbours.
