@@ -11,9 +11,6 @@ __all__ = ["Criterion", "Signal", "StopDecision", "decide_stop", "trailing_mean"
 Signal = Literal["plain", "relative"]
 Criterion = Literal["first_maximum", "below_one", "half_excess"]
 
-# Checks in a row that must confirm: a maximum needs several, a crossing of a smoothed curve only itself.
-_DEFAULT_PATIENCE = {"first_maximum": 3, "below_one": 1, "half_excess": 1}
-
 
 @dataclass(frozen=True)
 class StopDecision:
@@ -62,7 +59,7 @@ def decide_stop(
     *,
     criterion: Criterion = "first_maximum",
     smoothing: int = 3,
-    patience: int | None = None,
+    patience: int = 3,
     min_delta: float = 0.0,
     skip: int = 0,
 ) -> StopDecision:
@@ -72,15 +69,16 @@ def decide_stop(
 
     - ``"first_maximum"``: ``patience`` checks in a row were not above the highest ``s`` by more than ``min_delta``;
       return that highest check.
-    - ``"below_one"``: ``s`` was above one and has been below ``1 - min_delta`` for ``patience`` checks; return the
-      check before it fell. For the relative AuC: low ranks no longer classify as well as all of them.
-    - ``"half_excess"``: the same with the half-way line between one and the peak in place of one.
+    - ``"below_one"``: ``s`` was above one for ``patience`` checks in a row, and now has been below ``1 - min_delta``
+      for as many; return the check before it fell. For the relative AuC: low ranks no longer classify as well as all
+      of them. A curve that never stays above one never stops the run.
+    - ``"half_excess"``: the same with the half-way line between one and the peak in place of the line at one.
 
     Args:
         values: The measured curve (AuC or relative AuC), oldest check first.
         criterion: Name of the criterion.
         smoothing: Checks in the trailing mean.
-        patience: Checks in a row that must confirm; 3 for the maximum and 1 for the crossings by default.
+        patience: Checks in a row that must confirm.
         min_delta: Changes up to this size do not count.
         skip: First checks that do not count, see :func:`uninformative_checks`.
 
@@ -101,13 +99,16 @@ def decide_stop(
     check_choice(criterion, "criterion", "decide_stop", get_args(Criterion))
     check_number(min_delta, "min_delta", "decide_stop")
     check_int(skip, "skip", "decide_stop", low=0)
-    patience = check_int(_DEFAULT_PATIENCE[criterion] if patience is None else patience, "patience", "decide_stop")
+    check_int(patience, "patience", "decide_stop")
     smooth = trailing_mean(values[skip:], smoothing)
     if not smooth:
         return StopDecision(False, None, 0, "nothing to decide from yet")
-    find = _first_maximum if criterion == "first_maximum" else _crossing
-    best, wait, event = find(smooth, _levels(smooth, criterion), min_delta)
-    state = event if wait >= patience else f"waiting: {wait} of {patience} checks confirm"
+    if criterion == "first_maximum":
+        best, wait, event = _first_maximum(smooth, min_delta)
+    else:
+        best, wait, event = _crossing(smooth, _levels(smooth, criterion), min_delta, patience)
+    decided = wait >= patience or event.startswith("not yet")
+    state = event if decided else f"waiting: {wait} of {patience} checks confirm"
     return StopDecision(wait >= patience, best + skip, wait, f"{state} (trailing mean of {smoothing})")
 
 
@@ -138,7 +139,7 @@ def _levels(smooth: Sequence[float], criterion: Criterion) -> list[float]:
     return [1 + share * max(0.0, max(smooth[: i + 1]) - 1) for i in range(len(smooth))]
 
 
-def _first_maximum(smooth: Sequence[float], levels: Sequence[float], min_delta: float) -> tuple[int, int, str]:
+def _first_maximum(smooth: Sequence[float], min_delta: float) -> tuple[int, int, str]:
     best = 0
     for i, value in enumerate(smooth):
         if value > smooth[best] + min_delta:
@@ -146,10 +147,19 @@ def _first_maximum(smooth: Sequence[float], levels: Sequence[float], min_delta: 
     return best, len(smooth) - 1 - best, f"its first maximum was {smooth[best]:.3f}"
 
 
-def _crossing(smooth: Sequence[float], levels: Sequence[float], min_delta: float) -> tuple[int, int, str]:
+def _crossing(
+    smooth: Sequence[float], levels: Sequence[float], min_delta: float, patience: int
+) -> tuple[int, int, str]:
     below = [value < level - min_delta for value, level in zip(smooth, levels, strict=True)]
-    run = below[::-1].index(False) if False in below else len(below)
-    last_above = len(smooth) - 1 - run
-    if last_above < 0 or max(smooth[: last_above + 1]) <= 1:  # it must have been above one to fall below
-        return len(smooth) - 1, 0, "not yet above one"
-    return last_above, run, f"it fell from {max(smooth):.3f} to below {levels[-1]:.3f}"
+    wait = _last_run(below)
+    last_above = len(smooth) - 1 - wait
+    above = [value > 1 for value in smooth[: last_above + 1]]
+    # A curve that is below one from the start, as with batch norm, or only touches it, has nothing to fall from.
+    if max((_last_run(above[: i + 1]) for i in range(len(above))), default=0) < patience:
+        return len(smooth) - 1, 0, f"not yet above one for {patience} checks"
+    return last_above, wait, f"it fell from {max(smooth):.3f} to below {levels[-1]:.3f}"
+
+
+def _last_run(flags: Sequence[bool]) -> int:
+    """Number of true values the sequence ends with."""
+    return next((i for i, flag in enumerate(reversed(flags)) if not flag), len(flags))

@@ -21,7 +21,7 @@ class Planted(NMFEarlyStopping):
     """Sees a given signal in place of a measured one, and notes the weights the network had at each check."""
 
     def __init__(self, aucs, **options):
-        super().__init__(**{"smoothing": 1, "min_epochs": 0, **SMALL, **options})
+        super().__init__(**{"criterion": "first_maximum", "smoothing": 1, "min_epochs": 0, **SMALL, **options})
         self.aucs, self.weights = aucs, []
 
     def _update(self, trainer, pl_module):
@@ -94,23 +94,30 @@ def test_min_epochs_of_the_trainer_is_honoured_and_the_decision_stands():
 
 
 @pytest.mark.parametrize(
-    ("options", "signal", "criterion"),
+    ("options", "expected"),
     [
-        ({}, "relative", "first_maximum"),
-        ({"rule": "thesis"}, "plain", "first_maximum"),
-        ({"criterion": "below_one"}, "relative", "below_one"),
-        ({"rule": "thesis", "signal": "relative"}, "relative", "first_maximum"),
+        ({}, ("relative", "below_one", 1)),
+        ({"rule": "thesis"}, ("plain", "first_maximum", 3)),
+        ({"criterion": "half_excess", "smoothing": 5}, ("relative", "half_excess", 5)),
+        ({"rule": "thesis", "signal": "relative"}, ("relative", "first_maximum", 3)),
     ],
 )
-def test_rules_are_names_for_a_signal_and_a_criterion(options, signal, criterion):
+def test_rules_are_names_for_a_signal_a_criterion_and_a_smoothing(options, expected):
     stopper = NMFEarlyStopping(**options)
-    assert (stopper.signal, stopper.criterion) == (signal, criterion)
+    assert (stopper.signal, stopper.criterion, stopper.smoothing) == expected
 
 
 def test_below_one_stops_on_the_relative_signal():
-    stopper = Planted([0.65, 0.7, 0.62, 0.55, 0.5], criterion="below_one")
-    assert fit(stopper)[0].current_epoch == 4
+    stopper = Planted([0.65, 0.7, 0.62, 0.55, 0.5, 0.52, 0.9], criterion="below_one")
+    assert fit(stopper)[0].current_epoch == 6
     assert stopper.best_epoch == 3
+
+
+def test_a_network_that_is_never_above_one_trains_to_the_end():
+    stopper = Planted([0.5, 0.4, 0.35, 0.3, 0.4, 0.45, 0.5, 0.55], criterion="below_one")
+    trainer, net = fit(stopper)
+    assert (trainer.current_epoch, stopper.stopped_epoch) == (8, None)
+    assert torch.equal(net.head[1].weight, stopper.weights[-1])
 
 
 def test_a_second_fit_starts_afresh():
@@ -153,7 +160,7 @@ def test_resuming_a_stopped_run_keeps_its_decision(tmp_path):
 
 
 def test_a_real_signal_stops_a_real_run():
-    stopper = NMFEarlyStopping(patience=1, smoothing=1, min_epochs=0, **SMALL)
+    stopper = NMFEarlyStopping(criterion="first_maximum", patience=1, min_epochs=0, **SMALL)
     trainer, net = fit(stopper, max_epochs=60)
     assert stopper.stopped_epoch == trainer.current_epoch < 60
     assert all(torch.equal(value, stopper.best_weights_[name]) for name, value in net.state_dict().items())

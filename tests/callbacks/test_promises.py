@@ -215,7 +215,8 @@ class Frozen(Net):  # equal weights on any number of processes, so that only the
 
 if __name__ == "__main__":
     devices = int(sys.argv[1])
-    stopper = NMFEarlyStopping(per_class=5, batches_per_class=3, ks=[1, 2, 4], patience=2, smoothing=1, min_epochs=0)
+    sample = {"per_class": 5, "batches_per_class": 3, "ks": [1, 2, 4]}
+    stopper = NMFEarlyStopping(rule="thesis", patience=2, smoothing=1, min_epochs=0, **sample)
     strategy = "ddp" if devices > 1 else "auto"
     options = {**QUIET, "enable_checkpointing": False, "max_epochs": 9, "devices": devices, "strategy": strategy}
     trainer = Trainer(callbacks=[stopper], **options)

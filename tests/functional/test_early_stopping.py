@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from lightning_interp.functional import decide_stop, trailing_mean, uninformative_checks
 
@@ -53,25 +54,49 @@ def test_trailing_mean_is_causal():
     assert trailing_mean(values, 1) == values
 
 
+def loop_crossing(values, patience, level):
+    """Armed by ``patience`` checks in a row above one, stopped by as many below ``level(peak)``."""
+    armed, above, below, best, peak = False, 0, 0, None, 0.0
+    for i, value in enumerate(values):
+        peak = max(peak, value)
+        above = above + 1 if value > 1 else 0
+        armed = armed or above >= patience
+        below, best = (below + 1, best) if value < level(peak) else (0, i)
+        if armed and below >= patience:
+            return i, best
+    return None, len(values) - 1 if not armed else best
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(20))
+def test_below_one_equals_the_loop(seed, patience):
+    values = (1 + 0.1 * torch.randn(12, generator=torch.Generator().manual_seed(seed))).tolist()
+    got = online(values, criterion="below_one", smoothing=1, patience=patience)
+    assert got == loop_crossing(values, patience, lambda peak: 1.0)
+
+
 def test_below_one_returns_the_check_before_the_crossing():
-    values = [0.8, 1.1, 1.2, 1.05, 0.97, 0.9]
-    assert online(values, criterion="below_one", smoothing=1) == (4, 3)
-    assert online(values, criterion="below_one", smoothing=1, patience=2) == (5, 3)
+    values = [0.8, 1.1, 1.2, 1.05, 0.97, 0.9, 0.9]
+    assert online(values, criterion="below_one", smoothing=1) == (6, 3)
+    assert online(values, criterion="below_one", smoothing=1, patience=1) == (4, 3)
 
 
 def test_a_crossing_that_is_not_confirmed_is_forgotten():
-    values = [1.1, 0.9, 1.2, 0.9, 0.8]
-    assert online(values, criterion="below_one", smoothing=1, patience=2) == (4, 2)
+    values = [1.1, 1.1, 0.9, 1.2, 0.9, 0.8]
+    assert online(values, criterion="below_one", smoothing=1, patience=2) == (5, 3)
 
 
 @pytest.mark.parametrize("criterion", ["below_one", "half_excess"])
-def test_never_above_one_never_stops(criterion):
-    assert online([0.7, 0.8, 0.9, 0.8, 0.7], criterion=criterion, smoothing=1) == (None, 4)
+@pytest.mark.parametrize("values", [[0.7, 0.8, 0.9, 0.8, 0.7], [1.02, 0.9, 0.9, 0.8, 0.7], [0.9, 1.1, 1.1, 0.8, 0.7]])
+def test_a_curve_that_does_not_stay_above_one_never_stops(criterion, values):
+    """As with batch norm: below one from the first check on, or after a single check above it."""
+    assert online(values, criterion=criterion, smoothing=1) == (None, 4)
 
 
 def test_half_excess_stops_half_way_down_from_the_peak():
     values = [1.0, 1.4, 1.3, 1.21, 1.19, 1.1]
-    assert online(values, criterion="half_excess", smoothing=1) == (4, 3)
+    assert online(values, criterion="half_excess", smoothing=1, patience=1) == (4, 3)
+    assert online(values, criterion="half_excess", smoothing=1, patience=2) == (5, 3)
 
 
 def test_skipped_checks_do_not_count_and_indices_stay_global():
@@ -90,7 +115,11 @@ def test_checks_at_chance_are_uninformative():
 def test_the_reason_says_what_happened():
     assert "its first maximum was 0.900" in decide_stop([0.1, 0.9, 0.2, 0.2, 0.2], smoothing=1).reason
     assert "waiting: 1 of 3" in decide_stop([0.1, 0.9, 0.2], smoothing=1).reason
-    assert "fell from 1.200 to below 1.000" in decide_stop([1.2, 0.8], smoothing=1, criterion="below_one").reason
+    assert (
+        "fell from 1.200 to below 1.000"
+        in decide_stop([1.2, 0.8], smoothing=1, patience=1, criterion="below_one").reason
+    )
+    assert "not yet above one for 3 checks" in decide_stop([1.2, 0.8], smoothing=1, criterion="below_one").reason
     assert decide_stop([]).best is None
 
 
