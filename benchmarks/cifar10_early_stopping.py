@@ -29,11 +29,14 @@ from lightning_interp.modules import Classifier
 from lightning_interp.plots import plot_compression_history
 
 KS = tuple(2**i for i in range(8))
-RULES = {  # name: (signal, criterion), all with the defaults of NMFEarlyStopping
-    "thesis: first maximum of the AuC": ("auc", "first_maximum"),
-    "default: first maximum of the relative AuC": ("relative_auc", "first_maximum"),
-    "relative AuC below one": ("relative_auc", "below_one"),
-    "half of the relative AuC's excess gone": ("relative_auc", "half_excess"),
+RULES = {  # name: signal and options of decide_stop
+    "default: the relative AuC falls below one": (
+        "relative_auc",
+        {"criterion": "below_one", "smoothing": 1, "min_delta": 0.04},
+    ),
+    "thesis: first maximum of the AuC": ("auc", {"criterion": "first_maximum"}),
+    "first maximum of the relative AuC": ("relative_auc", {"criterion": "first_maximum"}),
+    "half of the relative AuC's excess gone": ("relative_auc", {"criterion": "half_excess", "smoothing": 1}),
 }
 
 
@@ -81,11 +84,11 @@ def replay(history: pd.DataFrame) -> list[dict[str, object]]:
     test, full = history["test_accuracy"].tolist(), history["full_accuracy"].tolist()
     sample = {"chance": history["chance"][0], "n_images": int(history["n_images"][0])}
     rows = []
-    for rule, (signal, criterion) in RULES.items():
+    for rule, (signal, options) in RULES.items():
         values = history[signal].tolist()
         stop = best = len(values) - 1
         for n in range(3, len(values) + 1):
-            decision = decide_stop(values[:n], criterion=criterion, skip=uninformative_checks(full[:n], **sample))
+            decision = decide_stop(values[:n], skip=uninformative_checks(full[:n], **sample), **options)
             if decision.stop:
                 stop, best = n - 1, decision.best
                 break

@@ -68,15 +68,17 @@ PRESETS = {
     ),
 }
 # The candidates for the default of NMFEarlyStopping.
-_SIGNALS = ("relative_nmf_auc", "relative_last_layer_auc", "low_rank_share", "nmf_auc", "last_layer_auc")
-_CRITERIA = {"first_maximum": (2, 3, 5), "below_one": (1, 3), "half_excess": (1, 3)}
+_SIGNALS = ("relative_nmf_auc", "relative_last_layer_auc", "nmf_auc", "last_layer_auc")
+_CRITERIA = {"first_maximum": (2, 3, 5), "below_one": (1, 2, 3), "half_excess": (1, 2, 3)}
+_DELTAS = {"first_maximum": (0.0,), "below_one": (0.0, 0.02, 0.04, 0.06), "half_excess": (0.0, 0.02, 0.04, 0.06)}
 CANDIDATES = [
-    {"signal": signal, "criterion": criterion, "smoothing": smoothing, "patience": patience}
+    {"signal": signal, "criterion": criterion, "smoothing": smoothing, "patience": patience, "min_delta": delta}
     for signal in _SIGNALS
     for criterion in _CRITERIA
     for smoothing in (1, 3, 5)
     for patience in _CRITERIA[criterion]
-    if criterion == "first_maximum" or not signal.endswith("nmf_auc") or signal.startswith("relative")
+    for delta in _DELTAS[criterion]
+    if criterion == "first_maximum" or signal.startswith("relative")
 ]
 NOTES = (
     "CIFAR-10 pictures (JPEG); label noise: uniform redraw, true class included. Regret: points of test accuracy below "

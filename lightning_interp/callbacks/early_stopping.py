@@ -23,11 +23,11 @@ __all__ = ["NMFEarlyStopping"]
 
 Rule = Literal["default", "thesis"]
 
-# Signal, criterion and smoothing. The default is the candidate of least regret on the calibration runs of
+# Signal, criterion, smoothing and min_delta. The default is the best candidate on the calibration runs of
 # benchmarks/early_stopping.py; with batch norm, where the ratio is below one from the start, it lets the run go on.
-_RULES: dict[str, tuple[Signal, Criterion, int]] = {
-    "default": ("relative", "below_one", 1),
-    "thesis": ("plain", "first_maximum", 3),
+_RULES: dict[str, tuple[Signal, Criterion, int, float]] = {
+    "default": ("relative", "below_one", 1, 0.04),
+    "thesis": ("plain", "first_maximum", 3, 0.0),
 }
 
 
@@ -47,7 +47,7 @@ class NMFEarlyStopping(CompressionMonitor):
             :func:`lightning_interp.functional.decide_stop`; in place of the rule's.
         smoothing: Checks in the trailing mean, in place of the rule's; 1 takes the values as they are.
         patience: Checks in a row that must confirm.
-        min_delta: Changes up to this size do not count.
+        min_delta: Changes up to this size do not count, in place of the rule's.
         min_epochs: No stop before so many epochs.
         restore_best_weights: Give the module the weights of the best check when the run is stopped. They are kept on
             the CPU and in the checkpoint. A run that reaches its end without a stop keeps its last weights.
@@ -79,7 +79,7 @@ class NMFEarlyStopping(CompressionMonitor):
         criterion: Criterion | None = None,
         smoothing: int | None = None,
         patience: int = 3,
-        min_delta: float = 0.0,
+        min_delta: float | None = None,
         min_epochs: int = 3,
         restore_best_weights: bool = True,
         **kwargs: Any,
@@ -88,13 +88,14 @@ class NMFEarlyStopping(CompressionMonitor):
         owner = "NMFEarlyStopping"
         check_choice(rule, "rule", owner, list(_RULES))
         self.rule = rule
-        self.signal: Signal = signal or _RULES[rule][0]
-        self.criterion: Criterion = criterion or _RULES[rule][1]
+        known_signal, known_criterion, known_smoothing, known_delta = _RULES[rule]
+        self.signal: Signal = signal or known_signal
+        self.criterion: Criterion = criterion or known_criterion
         check_choice(self.signal, "signal", owner, get_args(Signal))
         check_choice(self.criterion, "criterion", owner, get_args(Criterion))
-        self.smoothing = check_int(_RULES[rule][2] if smoothing is None else smoothing, "smoothing", owner)
+        self.smoothing = check_int(known_smoothing if smoothing is None else smoothing, "smoothing", owner)
         self.patience = check_int(patience, "patience", owner)
-        self.min_delta = check_number(min_delta, "min_delta", owner)
+        self.min_delta = check_number(known_delta if min_delta is None else min_delta, "min_delta", owner)
         self.min_epochs = check_int(min_epochs, "min_epochs", owner, low=0)
         self.restore_best_weights = restore_best_weights
         self._forget()

@@ -69,10 +69,10 @@ def decide_stop(
 
     - ``"first_maximum"``: ``patience`` checks in a row were not above the highest ``s`` by more than ``min_delta``;
       return that highest check.
-    - ``"below_one"``: ``s`` was above one for ``patience`` checks in a row, and now has been below ``1 - min_delta``
-      for as many; return the check before it fell. For the relative AuC: low ranks no longer classify as well as all
-      of them. A curve that never stays above one never stops the run.
-    - ``"half_excess"``: the same with the half-way line between one and the peak in place of the line at one.
+    - ``"below_one"``: ``s`` was above ``1 - min_delta`` for ``patience`` checks in a row, and now has been below one,
+      and more than ``min_delta`` below its peak, for as many; return the check before it fell. For the relative AuC:
+      low ranks no longer classify as well as all of them. A curve that never stays near one never stops the run.
+    - ``"half_excess"``: the same with the half-way line between one and the peak in place of one.
 
     Args:
         values: The measured curve (AuC or relative AuC), oldest check first.
@@ -106,7 +106,7 @@ def decide_stop(
     if criterion == "first_maximum":
         best, wait, event = _first_maximum(smooth, min_delta)
     else:
-        best, wait, event = _crossing(smooth, _levels(smooth, criterion), min_delta, patience)
+        best, wait, event = _crossing(smooth, 0.5 if criterion == "half_excess" else 0.0, min_delta, patience)
     decided = wait >= patience or event.startswith("not yet")
     state = event if decided else f"waiting: {wait} of {patience} checks confirm"
     return StopDecision(wait >= patience, best + skip, wait, f"{state} (trailing mean of {smoothing})")
@@ -133,12 +133,6 @@ def uninformative_checks(full_accuracy: Sequence[float], *, chance: float, n_ima
     return next((i for i, value in enumerate(full_accuracy) if value > beaten), len(full_accuracy))
 
 
-def _levels(smooth: Sequence[float], criterion: Criterion) -> list[float]:
-    """What each smoothed value is held against: one, or half-way between one and the peak so far."""
-    share = 0.5 if criterion == "half_excess" else 0.0
-    return [1 + share * max(0.0, max(smooth[: i + 1]) - 1) for i in range(len(smooth))]
-
-
 def _first_maximum(smooth: Sequence[float], min_delta: float) -> tuple[int, int, str]:
     best = 0
     for i, value in enumerate(smooth):
@@ -147,17 +141,17 @@ def _first_maximum(smooth: Sequence[float], min_delta: float) -> tuple[int, int,
     return best, len(smooth) - 1 - best, f"its first maximum was {smooth[best]:.3f}"
 
 
-def _crossing(
-    smooth: Sequence[float], levels: Sequence[float], min_delta: float, patience: int
-) -> tuple[int, int, str]:
-    below = [value < level - min_delta for value, level in zip(smooth, levels, strict=True)]
+def _crossing(smooth: Sequence[float], share: float, min_delta: float, patience: int) -> tuple[int, int, str]:
+    """Fallen below the line that keeps ``share`` of the peak's excess over one."""
+    peaks = [max(smooth[: i + 1]) for i in range(len(smooth))]
+    levels = [min(1 + share * max(0.0, peak - 1), peak - min_delta) for peak in peaks]
+    below = [value < level for value, level in zip(smooth, levels, strict=True)]
     wait = _last_run(below)
-    last_above = len(smooth) - 1 - wait
-    above = [value > 1 for value in smooth[: last_above + 1]]
+    near = [value > 1 - min_delta and not under for value, under in zip(smooth, below, strict=True)]
     # A curve that is below one from the start, as with batch norm, or only touches it, has nothing to fall from.
-    if max((_last_run(above[: i + 1]) for i in range(len(above))), default=0) < patience:
+    if max((_last_run(near[: i + 1]) for i in range(len(near))), default=0) < patience:
         return len(smooth) - 1, 0, f"not yet above one for {patience} checks"
-    return last_above, wait, f"it fell from {max(smooth):.3f} to below {levels[-1]:.3f}"
+    return len(smooth) - 1 - wait, wait, f"it fell from {peaks[-1]:.3f} to below {levels[-1]:.3f}"
 
 
 def _last_run(flags: Sequence[bool]) -> int:

@@ -21,7 +21,9 @@ class Planted(NMFEarlyStopping):
     """Sees a given signal in place of a measured one, and notes the weights the network had at each check."""
 
     def __init__(self, aucs, **options):
-        super().__init__(**{"criterion": "first_maximum", "smoothing": 1, "min_epochs": 0, **SMALL, **options})
+        super().__init__(
+            **{"criterion": "first_maximum", "smoothing": 1, "min_delta": 0, "min_epochs": 0, **SMALL, **options}
+        )
         self.aucs, self.weights = aucs, []
 
     def _update(self, trainer, pl_module):
@@ -96,15 +98,15 @@ def test_min_epochs_of_the_trainer_is_honoured_and_the_decision_stands():
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, ("relative", "below_one", 1)),
-        ({"rule": "thesis"}, ("plain", "first_maximum", 3)),
-        ({"criterion": "half_excess", "smoothing": 5}, ("relative", "half_excess", 5)),
-        ({"rule": "thesis", "signal": "relative"}, ("relative", "first_maximum", 3)),
+        ({}, ("relative", "below_one", 1, 0.04)),
+        ({"rule": "thesis"}, ("plain", "first_maximum", 3, 0.0)),
+        ({"criterion": "half_excess", "smoothing": 5, "min_delta": 0}, ("relative", "half_excess", 5, 0)),
+        ({"rule": "thesis", "signal": "relative"}, ("relative", "first_maximum", 3, 0.0)),
     ],
 )
-def test_rules_are_names_for_a_signal_a_criterion_and_a_smoothing(options, expected):
+def test_rules_are_names_for_settings(options, expected):
     stopper = NMFEarlyStopping(**options)
-    assert (stopper.signal, stopper.criterion, stopper.smoothing) == expected
+    assert (stopper.signal, stopper.criterion, stopper.smoothing, stopper.min_delta) == expected
 
 
 def test_below_one_stops_on_the_relative_signal():
@@ -160,7 +162,7 @@ def test_resuming_a_stopped_run_keeps_its_decision(tmp_path):
 
 
 def test_a_real_signal_stops_a_real_run():
-    stopper = NMFEarlyStopping(criterion="first_maximum", patience=1, min_epochs=0, **SMALL)
+    stopper = NMFEarlyStopping(rule="thesis", signal="relative", smoothing=1, patience=1, min_epochs=0, **SMALL)
     trainer, net = fit(stopper, max_epochs=60)
     assert stopper.stopped_epoch == trainer.current_epoch < 60
     assert all(torch.equal(value, stopper.best_weights_[name]) for name, value in net.state_dict().items())

@@ -54,25 +54,38 @@ def test_trailing_mean_is_causal():
     assert trailing_mean(values, 1) == values
 
 
-def loop_crossing(values, patience, level):
-    """Armed by ``patience`` checks in a row above one, stopped by as many below ``level(peak)``."""
-    armed, above, below, best, peak = False, 0, 0, None, 0.0
+def loop_crossing(values, patience, share, delta):
+    """Armed by ``patience`` checks in a row near one, stopped by as many below the line."""
+    armed, near, below, best, peak = False, 0, 0, None, 0.0
     for i, value in enumerate(values):
         peak = max(peak, value)
-        above = above + 1 if value > 1 else 0
-        armed = armed or above >= patience
-        below, best = (below + 1, best) if value < level(peak) else (0, i)
+        line = 1 + share * (peak - 1) if peak > 1 else 1
+        if value < line and value < peak - delta:
+            below += 1
+        else:
+            below, best = 0, i
+        near = near + 1 if value > 1 - delta and not below else 0
+        armed = armed or near >= patience
         if armed and below >= patience:
             return i, best
-    return None, len(values) - 1 if not armed else best
+    return None, best if armed else len(values) - 1
 
 
+@pytest.mark.parametrize("delta", [0.0, 0.05])
+@pytest.mark.parametrize(("criterion", "share"), [("below_one", 0.0), ("half_excess", 0.5)])
 @pytest.mark.parametrize("patience", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(20))
-def test_below_one_equals_the_loop(seed, patience):
-    values = (1 + 0.1 * torch.randn(12, generator=torch.Generator().manual_seed(seed))).tolist()
-    got = online(values, criterion="below_one", smoothing=1, patience=patience)
-    assert got == loop_crossing(values, patience, lambda peak: 1.0)
+def test_crossings_equal_the_loop(seed, patience, criterion, share, delta):
+    values = (1 + 0.1 * torch.randn(14, generator=torch.Generator().manual_seed(seed))).tolist()
+    got = online(values, criterion=criterion, smoothing=1, patience=patience, min_delta=delta)
+    assert got == loop_crossing(values, patience, share, delta)
+
+
+def test_a_plateau_just_below_one_counts_as_one_within_min_delta():
+    """As on the toy scenes: a ratio of 0.95 to 1.00, then a clear fall."""
+    values = [0.953, 0.951, 0.993, 1.004, 0.977, 0.997, 0.892, 0.889, 0.881]
+    assert online(values, criterion="below_one", smoothing=1, min_delta=0.04) == (8, 5)
+    assert online(values, criterion="below_one", smoothing=1) == (None, 8)
 
 
 def test_below_one_returns_the_check_before_the_crossing():
