@@ -94,7 +94,8 @@ def correlations(signal: str, runs: Sequence[Run], sign: float) -> dict[str, Any
         }
         for name, value in found.items():
             rows.setdefault(name, []).append(value)
-    return {"signal": signal, **{name: float(np.nanmean(values)) for name, values in rows.items()}}
+    known = {name: [value for value in values if np.isfinite(value)] for name, values in rows.items()}
+    return {"signal": signal, **{name: fmean(values) for name, values in known.items() if values}}
 
 
 def _partial(table: pd.DataFrame) -> float:
