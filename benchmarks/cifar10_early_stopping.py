@@ -32,7 +32,7 @@ KS = tuple(2**i for i in range(8))
 RULES = {  # name: signal and options of decide_stop
     "default: the relative AuC falls below one": (
         "relative_auc",
-        {"criterion": "below_one", "smoothing": 1, "min_delta": 0.04},
+        {"criterion": "below_one", "smoothing": 1, "patience": 2, "min_delta": 0.04},
     ),
     "thesis: first maximum of the AuC": ("auc", {"criterion": "first_maximum"}),
     "first maximum of the relative AuC": ("relative_auc", {"criterion": "first_maximum"}),

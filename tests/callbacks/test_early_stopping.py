@@ -22,7 +22,15 @@ class Planted(NMFEarlyStopping):
 
     def __init__(self, aucs, **options):
         super().__init__(
-            **{"criterion": "first_maximum", "smoothing": 1, "min_delta": 0, "min_epochs": 0, **SMALL, **options}
+            **{
+                "criterion": "first_maximum",
+                "smoothing": 1,
+                "patience": 3,
+                "min_delta": 0,
+                "min_epochs": 0,
+                **SMALL,
+                **options,
+            }
         )
         self.aucs, self.weights = aucs, []
 
@@ -98,15 +106,16 @@ def test_min_epochs_of_the_trainer_is_honoured_and_the_decision_stands():
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, ("relative", "below_one", 1, 0.04)),
-        ({"rule": "thesis"}, ("plain", "first_maximum", 3, 0.0)),
-        ({"criterion": "half_excess", "smoothing": 5, "min_delta": 0}, ("relative", "half_excess", 5, 0)),
-        ({"rule": "thesis", "signal": "relative"}, ("relative", "first_maximum", 3, 0.0)),
+        ({}, ("relative", "below_one", 1, 2, 0.04)),
+        ({"rule": "thesis"}, ("plain", "first_maximum", 3, 3, 0.0)),
+        ({"criterion": "half_excess", "smoothing": 5, "min_delta": 0}, ("relative", "half_excess", 5, 2, 0)),
+        ({"rule": "thesis", "signal": "relative"}, ("relative", "first_maximum", 3, 3, 0.0)),
     ],
 )
 def test_rules_are_names_for_settings(options, expected):
     stopper = NMFEarlyStopping(**options)
-    assert (stopper.signal, stopper.criterion, stopper.smoothing, stopper.min_delta) == expected
+    found = (stopper.signal, stopper.criterion, stopper.smoothing, stopper.patience, stopper.min_delta)
+    assert found == expected
 
 
 def test_below_one_stops_on_the_relative_signal():
