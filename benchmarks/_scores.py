@@ -1,6 +1,8 @@
 """Scores of stopping methods over recorded runs: regret, stop error, paired differences, correlations."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -45,6 +47,21 @@ def cost(signal: str, run: Run) -> float:
     columns += ["train_accuracy_seconds"] if signal in _SHARE_FORWARD else []
     known = [column for column in columns if column in run.rows]
     return float(run.rows[known].to_numpy().sum() / run.rows["train_seconds"].sum()) if known else 0.0
+
+
+def affordable(method: Method, runs: Sequence[Run], budgets: Sequence[float]) -> dict[str, Any]:
+    """Mean regret when checks are spaced so that they cost at most a share of the training time."""
+    means = {f"{budget:.0%}": fmean(_spaced_regret(method, run, budget) for run in runs) for budget in budgets}
+    return {"method": method.name, "set": method.mode, "cost": fmean(cost(method.signal, run) for run in runs), **means}
+
+
+def _spaced_regret(method: Method, run: Run, budget: float) -> float:
+    every = max(1, math.ceil(cost(method.signal, run) / budget))
+    rows = run.rows.iloc[every - 1 :: every]
+    last, best = len(run.rows) - 1, int(run.rows["test_accuracy_a"].argmax())
+    found = method.decide(replace(run, rows=rows.reset_index(drop=True))) if len(rows) else None
+    kept = rows.index[found.best] if found is not None and found.triggered else last
+    return 100 * float(run.rows["test_accuracy_b"][best] - run.rows["test_accuracy_b"][kept])
 
 
 def paired(method: Method, reference: Method, runs: Sequence[Run]) -> dict[str, float]:

@@ -29,7 +29,7 @@ import torch
 from benchmarks import _early_stopping_figures as figures
 from benchmarks._replay import COMMON, OURS, Method, Run, by_callback, by_rule, fixed, held_out, read_runs, regret, tune
 from benchmarks._results import RESULTS, write_results
-from benchmarks._scores import correlations, friedman, holm, paired, summary
+from benchmarks._scores import affordable, correlations, friedman, holm, paired, summary
 from benchmarks._signals import measure
 from benchmarks._trajectories import Setting, train
 from lightning_interp.callbacks import NMFEarlyStopping
@@ -85,6 +85,7 @@ NOTES = (
     "the best epoch of the full run, which is chosen on one half of the test images and scored on the other. All "
     "signals look at the same 1000 training images, 100 of each given class. Seconds were measured beside other jobs."
 )
+BUDGETS = (0.01, 0.05, 0.25)  # shares of the training time
 THESIS = {"signal": "nmf_auc", "criterion": "first_maximum", "smoothing": 3, "patience": 3}
 MEASURED = tuple(name for name in SIGNALS if not name.startswith("held_out"))
 
@@ -211,6 +212,10 @@ def report(args: argparse.Namespace, preset: Preset) -> None:
     rows, p = test(runs, frozen, ours)
     notes = _named(notes, runs)
     write_results("early_stopping", rows, seeds=seeds, notes=f"{notes} Friedman over all methods: p = {p:.2g}.")
+    cheap = [affordable(m, runs, BUDGETS) for m in methods(frozen, ours) if m.mode in ("ours", "tuned") and not m.twin]
+    write_results(
+        "early_stopping_budgets", cheap, seeds=seeds, notes=f"Checks spaced to cost at most this share. {notes}"
+    )
     related = [correlations(name, runs, -1.0 if _low_is_good(name) else 1.0) for name in ("epoch", *MEASURED, *OURS)]
     write_results("early_stopping_correlations", related, seeds=seeds, notes=notes)
     write_curves(runs + read_runs(preset.settings(preset.calibration), args.folder))

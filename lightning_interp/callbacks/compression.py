@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 import torch
-from torch.utils.data import Dataset
 
 from lightning_interp._checks import check_choice, check_int
 from lightning_interp._lightning import LightningModule, Trainer, rank_zero_info
 from lightning_interp.callbacks.logs import log_figure, log_values
 from lightning_interp.callbacks.monitor import Monitor
-from lightning_interp.callbacks.sampling import BatchTransform
 from lightning_interp.functional.compression import CompressionCurve, check_ranks, group_batches, inspect_layers
 from lightning_interp.functional.factorization import FactorizationMethod
 from lightning_interp.hooks import LayerSpec, evaluating
@@ -41,21 +39,14 @@ class CompressionMonitor(Monitor):
         layers: Layers to compress, see :func:`lightning_interp.hooks.select_layers`; the choice is logged.
         method: Factorisation: ``"nmf"``, ``"pca"``, ``"kmeans"`` or ``"random_ablation"``.
         ks: Ranks; powers of two below the layer width, up to 128, by default.
-        per_class: Images factorised together: a batch of one class.
-        batches_per_class: Batches of each class; more make the curve smoother.
-        n_classes: All classes up to this number, else as many random ones.
-        every_n_epochs: Measure at the end of every n-th epoch.
-        every_n_train_steps: Measure every n optimizer steps instead.
-        dataset: Images to use in place of the Trainer's training set, yielding ``(x, y)``.
-        batch_transform: Function from a batch to ``(x, y)``, for batches of other shapes.
         max_iter: Iterations of the NMF solver.
-        seed: Seed of the sample and of the factorisation.
         log_per_class: Log the AuC of each class.
         log_per_layer: Log the AuC of each layer compressed alone; costs one more sweep per layer.
-        log_figures: Draw the curve at every check.
-        max_overhead: Put checks off while measuring would exceed this share of the training time. Decisions then
-            depend on the clock.
         name: First part of the logged names.
+        **kwargs: What all monitors take: ``per_class`` (images factorised together), ``batches_per_class`` (more make
+            the curve smoother), ``n_classes``, ``every_n_epochs``, ``every_n_train_steps``, ``dataset``,
+            ``batch_transform``, ``seed``, ``log_figures``, ``max_overhead``; see
+            :class:`lightning_interp.callbacks.monitor.Monitor`.
 
     Raises:
         ValueError: If a number or name is out of range.
@@ -75,34 +66,13 @@ class CompressionMonitor(Monitor):
         *,
         method: FactorizationMethod = "nmf",
         ks: Sequence[int] | None = None,
-        per_class: int = 50,
-        batches_per_class: int = 3,
-        n_classes: int = 10,
-        every_n_epochs: int = 1,
-        every_n_train_steps: int | None = None,
-        dataset: Dataset[Any] | None = None,
-        batch_transform: BatchTransform | None = None,
         max_iter: int = 12,
-        seed: int = 0,
         log_per_class: bool = False,
         log_per_layer: bool = False,
-        log_figures: bool = True,
-        max_overhead: float | None = None,
         name: str = "compression",
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            name=name,
-            per_class=per_class,
-            batches_per_class=batches_per_class,
-            n_classes=n_classes,
-            every_n_epochs=every_n_epochs,
-            every_n_train_steps=every_n_train_steps,
-            dataset=dataset,
-            batch_transform=batch_transform,
-            seed=seed,
-            log_figures=log_figures,
-            max_overhead=max_overhead,
-        )
+        super().__init__(name=name, **kwargs)
         owner = type(self).__name__
         self.layers, self.ks = layers, ks
         self.method: FactorizationMethod = method

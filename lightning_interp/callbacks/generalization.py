@@ -49,9 +49,7 @@ class GeneralizationMonitor(Monitor):
         held_out: Images and given labels that are not trained on, for ``"held_out_loss"`` and
             ``"held_out_accuracy"``: the classical way, to compare with.
         name: First part of the logged names.
-        **kwargs: ``per_class``, ``batches_per_class``, ``n_classes``, ``every_n_epochs``, ``every_n_train_steps``,
-            ``dataset``, ``batch_transform``, ``seed``, ``log_figures``, ``max_overhead``, as in
-            :class:`CompressionMonitor`.
+        **kwargs: What all monitors take, as in :class:`CompressionMonitor`.
 
     Raises:
         ValueError: If a name is unknown or a number out of range, or a hold-out signal has no ``held_out``.

@@ -33,7 +33,9 @@ T = TypeVar("T")
 class Monitor(Callback):
     """Draws training images once, measures on them every so often, and keeps one row per check.
 
-    A subclass says what to prepare (``_plan``) and what to do at a check (``_measure``).
+    The images come from the Trainer's training set by the callback's own seed, ``per_class * batches_per_class`` of
+    each class. They are kept in memory as fetched, so random augmentation is frozen. A subclass says what to prepare
+    (``_plan``) and what to do at a check (``_measure``).
 
     Args:
         name: First part of the logged names.
@@ -44,9 +46,10 @@ class Monitor(Callback):
         every_n_train_steps: Measure every n optimizer steps instead.
         dataset: Images to use in place of the Trainer's training set, yielding ``(x, y)``.
         batch_transform: Function from a batch to ``(x, y)``, for batches of other shapes.
-        seed: Seed of the sample.
+        seed: Seed of the sample and of the measurement.
         log_figures: Draw figures.
-        max_overhead: Put checks off while measuring would exceed this share of the training time.
+        max_overhead: Put checks off while measuring would exceed this share of the training time. Decisions then
+            depend on the clock.
 
     Raises:
         ValueError: If a number is out of range.

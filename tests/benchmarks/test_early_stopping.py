@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import _results, early_stopping
 from benchmarks._replay import Run, by_callback, by_rule, fixed, held_out, regret, tune
-from benchmarks._scores import correlations, cost, holm, paired, summary
+from benchmarks._scores import affordable, correlations, cost, holm, paired, summary
 from benchmarks._trajectories import Setting
 from lightning_interp.functional.generalization import Replay, Rule
 from tests.data import image_folder
@@ -80,6 +80,14 @@ class TestScores:
         assert cost("nmf_auc", run) == cost("relative_nmf_auc", run) == pytest.approx(0.2)
         assert cost("gwa", run) == pytest.approx(0.15)  # its own and the forward pass
         assert cost("", run) == 0
+
+    def test_a_budget_spaces_the_checks(self):
+        method = by_rule("", "", "relative_nmf_auc", Rule("maximum", 1, 1))  # a check costs a fifth of an epoch
+        run = planted_run(relative_nmf_auc=[1.0, 0.9, 1.2, 1.3, 0.9, 0.8, 0.8, 0.7, 0.7, 0.7])
+        row = affordable(method, [run], (0.01, 0.1, 0.2))
+        assert row["20%"] == pytest.approx(30)  # every epoch: stops at the second, returns the first
+        assert row["10%"] == pytest.approx(0)  # epochs 2, 4, 6: returns the fourth
+        assert row["1%"] == pytest.approx(20)  # no check can be paid for: trains to the end
 
     def test_paired_differences(self):
         runs = [planted_run(seed) for seed in range(6)]
