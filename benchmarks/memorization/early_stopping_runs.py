@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks._trajectories import Setting, train, trajectory
@@ -78,37 +79,36 @@ def stops(run: pd.DataFrame) -> list[dict[str, Any]]:
 def draw(runs: list[pd.DataFrame], found: list[dict[str, Any]]) -> Figure:
     """Two runs, and for all runs the stopping points against the smallest test loss."""
     figure, axes = axes_grid(1, 3, width=4.8, height=3.8)
-    for axis, run in zip(axes, runs, strict=False):
-        _run(axis, run)
+    for axis, run in zip(axes[:2], runs, strict=False):
+        handles = _run(axis, run)
     for axis in axes[len(runs) : 2]:
         axis.set_visible(False)
     best = {(row["p"], row["seed"]): row["epoch"] for row in found if row["rule"] == "smallest test loss"}
     for i, name in enumerate(SIGNALS):
         own = [row for row in found if row["rule"].endswith(f"of the {name}")]
         color, marker = STYLES[name]
-        x = [best[row["p"], row["seed"]] + 0.12 * (i - 1) for row in own]  # beside each other, not on top
-        axes[2].scatter(x, [row["epoch"] for row in own], color=color, marker=marker, label=name)
+        x = [best[row["p"], row["seed"]] + 0.25 * (i - 1) for row in own]  # beside each other, not on top
+        axes[2].scatter(x, [row["epoch"] for row in own], color=color, marker=marker)
     axes[2].plot([0, len(runs[0])], [0, len(runs[0])], color="grey", linestyle="--", linewidth=1)
-    finish(axes[2], title=f"{len(runs)} runs", x="epoch of the smallest test loss", y="epoch of the first maximum")
-    axes[2].legend(fontsize=8)
+    finish(axes[2], title=f"all {len(runs)} runs", x="epoch of the smallest test loss", y="epoch of the first maximum")
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(STYLES), frameon=False)
     return figure
 
 
-def _run(axis: Axes, run: pd.DataFrame) -> None:
+def _run(axis: Axes, run: pd.DataFrame) -> list[Line2D]:
     """Test loss on the left scale, smoothed areas on the right one, dashed lines where each would stop."""
-    right = axis.twinx()
+    right, drawn = axis.twinx(), []
     for name, (color, marker) in STYLES.items():
         values = run[name].tolist() if name == "test loss" else smooth(run[name].tolist())
         where = int(run[name].argmin()) if name == "test loss" else first_maximum(values)
         target = axis if name == "test loss" else right
-        target.plot(run["epoch"], values, color=color, marker=marker, markersize=4, label=name)
+        drawn += target.plot(run["epoch"], values, color=color, marker=marker, markersize=4, label=name)
         axis.axvline(run["epoch"].iloc[where], color=color, linestyle="--", linewidth=1.2)
     finish(axis, title=f"p = {run['p'].iloc[0]:g}, seed {run['seed'].iloc[0]}", x="epoch (dashed: stop)", y="test loss")
     right.set_ylabel(f"AuC, smoothed over ±{RADIUS} epochs")
     right.spines["top"].set_visible(False)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    (h1, l1), (h2, l2) = axis.get_legend_handles_labels(), right.get_legend_handles_labels()
-    right.legend(h1 + h2, l1 + l2, fontsize=7, loc="lower right")
+    return drawn
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -109,7 +109,9 @@ def decide_stop(
         best, wait, event = _crossing(smooth, 0.5 if criterion == "half_excess" else 0.0, min_delta, patience)
     decided = wait >= patience or event.startswith("not yet")
     state = event if decided else f"waiting: {wait} of {patience} checks confirm"
-    return StopDecision(wait >= patience, best + skip, wait, f"{state} (trailing mean of {smoothing})")
+    return StopDecision(
+        wait >= patience, best + skip, wait, state + (f" (trailing mean of {smoothing})" if smoothing > 1 else "")
+    )
 
 
 def uninformative_checks(full_accuracy: Sequence[float], *, chance: float, n_images: int) -> int:

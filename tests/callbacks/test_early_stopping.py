@@ -70,8 +70,8 @@ def test_stops_after_patience_and_restores_the_weights_of_the_maximum():
     assert (stopper.best_epoch, stopper.stopped_epoch) == (3, 6)
     assert torch.equal(net.head[1].weight, stopper.weights[2])
     assert stopper.stopped_reason == (
-        "Stopped after epoch 6: relative AuC of NMF-compressed activations: its first maximum was 0.667 "
-        "(trailing mean of 1); the weights of epoch 3 restored."
+        "Stopped after epoch 6: relative AuC of NMF-compressed activations: its first maximum was 0.667; "
+        "the weights of epoch 3 restored."
     )
 
 
