@@ -2,9 +2,20 @@
 
 from lightning_interp.hooks.capture import capture
 from lightning_interp.hooks.collect import collect
+from lightning_interp.hooks.observe import observe
 from lightning_interp.hooks.replace import replace
 from lightning_interp.hooks.resume import resume
 from lightning_interp.hooks.select import LayerSpec, select_layers
 from lightning_interp.hooks.state import evaluating, preserved_rng
 
-__all__ = ["LayerSpec", "capture", "collect", "evaluating", "preserved_rng", "replace", "resume", "select_layers"]
+__all__ = [
+    "LayerSpec",
+    "capture",
+    "collect",
+    "evaluating",
+    "observe",
+    "preserved_rng",
+    "replace",
+    "resume",
+    "select_layers",
+]

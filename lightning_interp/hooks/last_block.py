@@ -1,53 +1,17 @@
 """The layers that ``"last_block"`` stands for, found by following tensors from module to module."""
 
-from dataclasses import dataclass, field
 from math import prod
 
 from torch import nn
 
 from lightning_interp._checks import message
-from lightning_interp.hooks.names import split_address
+from lightning_interp.hooks.composites import CONVS, Composite, find_composites
 from lightning_interp.hooks.trace import Call, Trace
 
-_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _GLOBAL_POOLS = (
     *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
     *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
 )
-_ACTIVATIONS = (
-    *(nn.ReLU, nn.ReLU6, nn.RReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish),
-    *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Softsign, nn.Threshold),
-)
-
-
-@dataclass(eq=False)
-class Composite:
-    """A convolution or linear layer and what directly follows it: norm, dropout, activation."""
-
-    weight: Call
-    source: "Composite | Call | None"  # what returned the tensor the convolution took; None: an operation in between
-    tail: list[Call] = field(default_factory=list)
-    enclosing: Call | None = None  # the module around it, when the activation happens there
-
-    @property
-    def end(self) -> Call:
-        """The call whose output is the composite's."""
-        return self.enclosing or (self.tail[-1] if self.tail else self.weight)
-
-    @property
-    def activated(self) -> bool:
-        """Whether it ends in an activation: a module of that kind, or no negative value."""
-        return self.end.nonnegative or any(isinstance(call.module, _ACTIVATIONS) for call in self.tail)
-
-    @property
-    def positions(self) -> int:
-        """Resolution: the number of spatial positions."""
-        return prod(self.weight.shape[2:])
-
-    @property
-    def pointwise(self) -> bool:
-        """Whether it is a 1x1 convolution."""
-        return prod(getattr(self.weight.module, "kernel_size", ())) == 1
 
 
 def last_block(trace: Trace) -> list[str]:
@@ -66,59 +30,14 @@ def last_block(trace: Trace) -> list[str]:
 
     Auxiliary heads are avoided by tracing in eval mode; one that stays on there counts like the rest of the network.
     """
-    composites = _composites(trace.calls)
+    composites = find_composites(trace.calls)
     hidden = [composite for composite in composites if not _is_output(composite, composites[-1], trace)]
-    convs = _without_heads([composite for composite in hidden if isinstance(composite.weight.module, _CONVS)])
+    convs = _without_heads([composite for composite in hidden if isinstance(composite.weight.module, CONVS)])
     if _is_token_model(composites) or not hidden:
         must = "a list of layer names for this model: it is neither a convolutional network nor a multilayer perceptron"
         raise ValueError(message("layers", "select_layers", must, "last_block"))
     block = _last_run(convs) if convs else hidden
     return [composite.end.name for composite in block if composite.activated] or [each.end.name for each in block]
-
-
-def _composites(calls: list[Call]) -> list[Composite]:
-    found: list[Composite] = []
-    ends: dict[int, Composite] = {}  # by identity of the tensor a composite ends in so far
-    origins: dict[int, Call] = {}  # by identity of the tensor, for other modules
-    for call in calls:
-        if _has_weights(call):
-            found.append(Composite(call, ends.get(id(call.input), origins.get(id(call.input)))))
-            ends[id(call.output)] = found[-1]
-        elif id(call.input) in ends and _continues(call):
-            composite = ends.pop(id(call.input))
-            composite.tail.append(call)
-            ends[id(call.output)] = composite
-        elif not list(call.module.children()):
-            origins[id(call.output)] = call
-    taken = {id(composite.end.output) for composite in found if composite.activated}
-    for composite in found:
-        if not composite.activated:
-            composite.enclosing = _enclosing(composite, calls, taken)
-    return found
-
-
-def _continues(call: Call) -> bool:
-    kind = type(call.module).__name__
-    leaf = next(call.module.children(), None) is None
-    return leaf and call.shape == call.input_shape and "Pool" not in kind and "Softmax" not in kind
-
-
-def _enclosing(composite: Composite, calls: list[Call], taken: set[int]) -> Call | None:
-    """The smallest module around that makes something non-negative of this layer, its last one.
-
-    Outputs in ``taken`` are those of another composite: a block that ends in a ReLU module is already listed as that.
-    """
-    for position in range(calls.index(composite.end) + 1, len(calls)):
-        call = calls[position]
-        prefix = f"{split_address(call.name)[0]}."
-        if composite.weight.name.startswith(prefix) and call.nonnegative and call.shape == composite.end.shape:
-            inside = [each for each in calls[:position] if each.name.startswith(prefix) and _has_weights(each)]
-            return call if inside[-1] is composite.weight and id(call.output) not in taken else None
-    return None
-
-
-def _has_weights(call: Call) -> bool:
-    return isinstance(call.module, (*_CONVS, nn.Linear))
 
 
 def _is_output(composite: Composite, last: Composite, trace: Trace) -> bool:
@@ -156,6 +75,6 @@ def _last_run(convs: list[Composite]) -> list[Composite]:
 
 def _is_token_model(composites: list[Composite]) -> bool:
     """A lone convolution (the patch embedding), then linear layers on tokens: ViT, Swin, MLP-Mixer."""
-    convs = [composite for composite in composites if isinstance(composite.weight.module, _CONVS)]
+    convs = [composite for composite in composites if isinstance(composite.weight.module, CONVS)]
     tokens = [composite for composite in composites if composite not in convs and len(composite.weight.shape) > 2]
     return len(convs) == 1 and bool(tokens)

@@ -1,4 +1,4 @@
-"""Choose layers by name, glob, type or predicate, or the last block of the network."""
+"""Choose layers by name, glob, type or predicate, or by their place in the network."""
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -7,12 +7,15 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from lightning_interp._checks import message, suggestion
+from lightning_interp.hooks.composites import composites
 from lightning_interp.hooks.last_block import last_block
 from lightning_interp.hooks.names import address, aliases, named_layers, split_address, without_wrappers
 from lightning_interp.hooks.trace import Trace, trace_forward
 
 _One: TypeAlias = str | type[nn.Module] | Callable[[str, nn.Module], bool]
 LayerSpec: TypeAlias = _One | Sequence[_One]
+
+_PLACES = {"last_block": last_block, "composites": composites}  # found by following a forward pass
 
 
 def select_layers(model: nn.Module, layers: LayerSpec, *, example_input: Any = None) -> list[str]:
@@ -23,14 +26,15 @@ def select_layers(model: nn.Module, layers: LayerSpec, *, example_input: Any = N
 
     Args:
         model: any module, wrapped or not.
-        layers: ``"last_block"``, a name or glob (``"features.2[0-9]"``), a module type, a function of
+        layers: ``"last_block"``, ``"composites"``, a name or glob (``"features.2[0-9]"``), a module type, a function of
             ``(name, module)``, or a list of those. ``"last_block"`` are the feature maps of the last run of
             convolutions at the lowest resolution, each after its norm, dropout and activation; for a network without
             convolutions, the hidden linear layers. Where some of them end in an activation, only those are meant: the
             others are signed shortcuts or projections. See :func:`~lightning_interp.hooks.last_block.last_block`.
+            ``"composites"`` are all convolutions and linear layers, each after its norm, activation and pooling.
         example_input: a batch ``(N, ...)``, or the arguments of ``forward`` as a tuple or dict. With it, the order is
-            that of the forward pass instead of ``named_modules``. ``"last_block"`` needs a forward pass; without
-            ``example_input`` it uses ``model.example_input_array`` or guesses an input.
+            that of the forward pass instead of ``named_modules``. ``"last_block"`` and ``"composites"`` need a forward
+            pass; without ``example_input`` they use ``model.example_input_array`` or guess an input.
 
     Returns:
         Layer names for :func:`capture`, :func:`replace`, :func:`collect` and :func:`resume`.
@@ -52,12 +56,13 @@ def select_layers(model: nn.Module, layers: LayerSpec, *, example_input: Any = N
     specs = list(layers) if isinstance(layers, Sequence) and not isinstance(layers, str) else [layers]
     if not specs:
         raise ValueError(message("layers", "select_layers", "at least one layer", layers))
-    traced = example_input is not None or "last_block" in specs
+    traced = example_input is not None or any(isinstance(spec, str) and spec in _PLACES for spec in specs)
     trace = trace_forward(model, example_input) if traced else None
     modules, known = named_layers(model), aliases(model)
     chosen: set[str] = set()
     for spec in specs:
-        found = last_block(trace) if trace and spec == "last_block" else _matches(spec, modules, known)
+        place = _PLACES.get(spec) if isinstance(spec, str) else None
+        found = place(trace) if trace and place else _matches(spec, modules, known)
         if not found:
             some = ", ".join(repr(name) for name in list(modules)[:6]) or "none"
             must = f"something that matches a layer of {type(model).__name__}"
@@ -74,7 +79,7 @@ def _matches(spec: object, modules: dict[str, nn.Module], known: dict[str, str])
         return [name for name, module in modules.items() if isinstance(module, spec)]
     if callable(spec) and not isinstance(spec, nn.Module):
         return [name for name, module in modules.items() if spec(name, module)]
-    must = "'last_block', a name, a glob, a module type, a function of (name, module), or a list of those"
+    must = "'last_block', 'composites', a name, a glob, a module type, a function of (name, module), or a list of those"
     raise TypeError(message("layers", "select_layers", must, spec))
 
 
