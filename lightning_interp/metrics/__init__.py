@@ -1,5 +1,14 @@
 """torchmetrics shells over the functions: they hold the state and reduce it over ranks."""
 
 from lightning_interp.metrics.compression import CompressionAUC
+from lightning_interp.metrics.selection import ClassActivations, PoolScores, SelectionBalance, SelectionPurity
+from lightning_interp.metrics.voc_average_precision import VOCAveragePrecision
 
-__all__ = ["CompressionAUC"]
+__all__ = [
+    "ClassActivations",
+    "CompressionAUC",
+    "PoolScores",
+    "SelectionBalance",
+    "SelectionPurity",
+    "VOCAveragePrecision",
+]
