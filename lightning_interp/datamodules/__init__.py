@@ -8,6 +8,7 @@ from lightning_interp.datamodules.imagenet import ImageNetDataModule
 from lightning_interp.datamodules.svhn import SVHNDataModule
 from lightning_interp.datamodules.toy_scenes import ToyScenesDataModule
 from lightning_interp.datamodules.urban_sound8k import UrbanSound8KDataModule
+from lightning_interp.datamodules.voc_detection import VOCDetectionDataModule
 
 __all__ = [
     "CIFAR10DataModule",
@@ -18,4 +19,5 @@ __all__ = [
     "SVHNDataModule",
     "ToyScenesDataModule",
     "UrbanSound8KDataModule",
+    "VOCDetectionDataModule",
 ]

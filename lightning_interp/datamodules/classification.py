@@ -168,7 +168,11 @@ class ClassificationDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled by (seed, epoch)."""
-        return self._loader(self.train_dataset, sampler=EpochSampler(self.train_dataset, seed=self.seed))
+        sampler = EpochSampler(self.train_dataset, seed=self.seed)
+        if self.trainer is not None:  # workers ask for the first batches before the Trainer announces the epoch
+            progress: Any = self.trainer.fit_loop.epoch_progress
+            sampler.set_epoch(progress.current.processed)
+        return self._loader(self.train_dataset, sampler=sampler)
 
     @property
     def val_dataloader(self) -> Callable[[], Any]:

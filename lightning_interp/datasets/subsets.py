@@ -42,6 +42,8 @@ def balanced_indices(labels: Tensor, size: int, *, generator: torch.Generator | 
 def fetch(dataset: Dataset[Any], indices: Sequence[int]) -> list[Any]:
     """Several items at once: one call where the dataset can, item by item where it cannot."""
     many = getattr(dataset, "__getitems__", None)
+    if not len(indices):
+        return []  # a dataset need not know how to stack nothing
     return list(many(indices)) if many is not None else [dataset[i] for i in indices]
 
 
