@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "metrics": {"functional", "hooks"},
     "plots": {"functional"},
     "datamodules": {"datasets"},
-    "modules": {"models", "metrics"},
+    "modules": {"hooks", "models", "functional", "metrics"},
     "callbacks": {"hooks", "functional", "metrics", "plots"},
 }
 NO_LIGHTNING = {"hooks", "datasets", "models", "functional", "metrics", "plots"}

@@ -3,5 +3,6 @@
 from lightning_interp.callbacks.compression import CompressionMonitor
 from lightning_interp.callbacks.early_stopping import NMFEarlyStopping
 from lightning_interp.callbacks.generalization import GeneralizationMonitor
+from lightning_interp.callbacks.pseudo_label import PseudoLabelSelection
 
-__all__ = ["CompressionMonitor", "GeneralizationMonitor", "NMFEarlyStopping"]
+__all__ = ["CompressionMonitor", "GeneralizationMonitor", "NMFEarlyStopping", "PseudoLabelSelection"]

@@ -104,6 +104,7 @@ class CompressionMonitor(Monitor):
 
     def _plan(self, trainer: Trainer, module: LightningModule) -> None:
         """Make the metrics, by layer name, ``""`` for all layers together, and try a short one."""
+        super()._plan(trainer, module)
         sample = self._drawn()
         with trainer.precision_plugin.forward_context(), evaluating(module):
             image = self._converted(sample.images[:1], trainer, module)

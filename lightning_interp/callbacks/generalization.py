@@ -124,6 +124,7 @@ class GeneralizationMonitor(Monitor):
 
     def _plan(self, trainer: Trainer, module: LightningModule) -> None:
         """Draw the held-out images and measure once for nothing: what a signal lacks must be told now."""
+        super()._plan(trainer, module)
         if self.held_out is not None:
             self._held_out = self._draw_sample(trainer, self.held_out)
         with trainer.precision_plugin.forward_context():

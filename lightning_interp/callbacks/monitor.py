@@ -1,15 +1,12 @@
-"""What all monitors share: a fixed sample of training images, looked at on a schedule, and a history."""
+"""What monitors share that look at training images: a fixed sample, drawn once."""
 
-import warnings
-from abc import abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any
 
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_interp._checks import check_int
-from lightning_interp._lightning import Callback, LightningModule, Trainer
+from lightning_interp._lightning import LightningModule, Trainer
+from lightning_interp.callbacks.periodic import PeriodicCallback
 from lightning_interp.callbacks.sampling import (
     BatchTransform,
     TrainingSample,
@@ -17,39 +14,25 @@ from lightning_interp.callbacks.sampling import (
     train_dataloader,
     unpack_batch,
 )
-from lightning_interp.callbacks.schedule import Schedule
-from lightning_interp.exceptions import MeasurementWarning
-from lightning_interp.hooks import preserved_rng
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["Monitor"]
 
-R = TypeVar("R")
-T = TypeVar("T")
 
-
-class Monitor(Callback):
+class Monitor(PeriodicCallback):
     """Draws training images once, measures on them every so often, and keeps one row per check.
 
     The images come from the Trainer's training set by the callback's own seed, ``per_class * batches_per_class`` of
-    each class. They are kept in memory as fetched, so random augmentation is frozen. A subclass says what to prepare
-    (``_plan``) and what to do at a check (``_measure``).
+    each class. They are kept in memory as fetched, so random augmentation is frozen.
 
     Args:
-        name: First part of the logged names.
         per_class: Images of a batch of one class.
         batches_per_class: Batches of each class.
         n_classes: All classes up to this number, else as many random ones.
-        every_n_epochs: Measure at the end of every n-th epoch.
-        every_n_train_steps: Measure every n optimizer steps instead.
         dataset: Images to use in place of the Trainer's training set, yielding ``(x, y)``.
         batch_transform: Function from a batch to ``(x, y)``, for batches of other shapes.
         seed: Seed of the sample and of the measurement.
-        log_figures: Draw figures.
-        max_overhead: Put checks off while measuring would exceed this share of the training time. Decisions then
-            depend on the clock.
+        **kwargs: What all periodic callbacks take: ``name``, ``every_n_epochs``, ``every_n_train_steps``,
+            ``max_overhead``, ``log_figures``; see :class:`lightning_interp.callbacks.periodic.PeriodicCallback`.
 
     Raises:
         ValueError: If a number is out of range.
@@ -58,109 +41,25 @@ class Monitor(Callback):
     def __init__(
         self,
         *,
-        name: str,
         per_class: int = 50,
         batches_per_class: int = 3,
         n_classes: int = 10,
-        every_n_epochs: int = 1,
-        every_n_train_steps: int | None = None,
         dataset: Dataset[Any] | None = None,
         batch_transform: BatchTransform | None = None,
         seed: int = 0,
-        log_figures: bool = True,
-        max_overhead: float | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         owner = type(self).__name__
         self.per_class = check_int(per_class, "per_class", owner)
         self.batches_per_class = check_int(batches_per_class, "batches_per_class", owner)
         self.n_classes = check_int(n_classes, "n_classes", owner)
         self.dataset, self.batch_transform, self.seed = dataset, batch_transform, seed
-        self.name, self.log_figures = name, log_figures
-        self.schedule = Schedule(every_n_epochs, every_n_train_steps, max_overhead, owner=owner)
-        self.history_: list[dict[str, float]] = []
         self._sample: TrainingSample | None = None
 
-    @property
-    def state_key(self) -> str:
-        """Key of this callback's state in a checkpoint."""
-        return self._generate_state_key(name=self.name)
-
-    @property
-    def history(self) -> "pd.DataFrame":
-        """One row per check."""
-        import pandas as pd  # here, because importing it takes a second
-
-        return pd.DataFrame(self.history_)
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget an earlier run; a checkpoint being resumed is loaded after this."""
-        if stage == "fit":
-            self.history_ = []
-            self.schedule.reset()
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the images and try the measurement once, so that a bad option fails now, not in an hour."""
-        self._refuse_same_name(trainer)
-        with preserved_rng():
-            self._sample = self._draw_sample(trainer)
-            self._plan(trainer, pl_module)
-        self.schedule.start()
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Measure when the step is due."""
-        if self.schedule.due_after_step(trainer):
-            self._measure(trainer, pl_module, trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure when the epoch is due. Lightning asks stock EarlyStopping and ModelCheckpoint only after this."""
-        if self.schedule.due_after_epoch(trainer):
-            self._measure(trainer, pl_module, trainer.current_epoch + 1)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock."""
-        self.schedule.stop()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The checks so far and the clocks."""
-        return {"history": [dict(row) for row in self.history_], "schedule": self.schedule.state_dict()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.history_ = [dict(row) for row in state_dict["history"]]
-        self.schedule.load_state_dict(state_dict["schedule"])
-
-    @abstractmethod
     def _plan(self, trainer: Trainer, module: LightningModule) -> None:
-        """Prepare for the checks of a run."""
-
-    @abstractmethod
-    def _measure(self, trainer: Trainer, pl_module: LightningModule, epoch: float) -> None:
-        """Measure, remember and log."""
-
-    def _attempt(self, trainer: Trainer, measure: Callable[[], R], reduce: Callable[[R], T]) -> T | None:
-        """``reduce(measure())``, its seconds counted; None, with a warning, if measuring failed on any rank."""
-        failure, result = None, None
-        with self.schedule.measuring(trainer):
-            try:
-                with preserved_rng(), trainer.precision_plugin.forward_context():
-                    result = measure()
-            except (RuntimeError, ValueError) as error:  # NaN weights, out of memory: a check is lost, not the run
-                failure = error
-            if trainer.strategy.reduce_boolean_decision(failure is None, all=True):
-                return reduce(cast("R", result))
-        reason = failure or "another rank failed"
-        text = f"{type(self).__name__} could not measure at step {trainer.global_step}, training goes on: {reason}"
-        warnings.warn(text, MeasurementWarning, stacklevel=2)
-        return None
-
-    def _costs(self) -> dict[str, float]:
-        """What the checks cost, as values to log."""
-        seconds, share = self.schedule.last_seconds, self.schedule.overhead
-        held = float(self._held_bytes())
-        return {f"{self.name}/seconds": seconds, f"{self.name}/overhead": share, f"{self.name}/bytes": held}
+        """Draw the images."""
+        self._sample = self._draw_sample(trainer)
 
     def _held_bytes(self) -> int:
         sample = self._drawn()
@@ -169,17 +68,6 @@ class Monitor(Callback):
     def _drawn(self) -> TrainingSample:
         assert self._sample is not None, "drawn when training starts"
         return self._sample
-
-    def _refuse_same_name(self, trainer: Trainer) -> None:
-        callbacks: list[Any] = vars(trainer)["callbacks"]  # set by a connector, unknown to type checkers
-        others = (c for c in callbacks if isinstance(c, Monitor) and c is not self)
-        for other in others:
-            if other.name == self.name:
-                kinds = f"{type(self).__name__} and {type(other).__name__}"
-                raise ValueError(
-                    f"The `name` parameter of {kinds} must differ, both measure and log. Got {self.name!r} twice. "
-                    f"Remove one of them, or set `name=` of one."
-                )
 
     def _draw_sample(self, trainer: Trainer, dataset: Dataset[Any] | None = None) -> TrainingSample:
         """Images of each class from ``dataset``, else from the callback's own, else from the training set."""
@@ -190,9 +78,3 @@ class Monitor(Callback):
             dataset, options["collate"] = loader.dataset, loader.collate_fn
         count = self.per_class * self.batches_per_class
         return draw_sample(dataset, images_per_class=count, n_classes=self.n_classes, seed=self.seed, **options)
-
-    @staticmethod
-    def _converted(images: Tensor, trainer: Trainer, module: LightningModule) -> Tensor:
-        """Images as the network takes them: on its device, in its precision."""
-        converted: Tensor = trainer.precision_plugin.convert_input(images.to(module.device))
-        return converted

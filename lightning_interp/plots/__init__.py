@@ -2,5 +2,21 @@
 
 from lightning_interp.plots.compression import plot_compression_curve, plot_compression_history
 from lightning_interp.plots.generalization import plot_signals
+from lightning_interp.plots.image_strip import plot_image_strip
+from lightning_interp.plots.selection import (
+    plot_ranking_precision,
+    plot_score_histogram,
+    plot_score_intervals,
+    plot_selection_history,
+)
 
-__all__ = ["plot_compression_curve", "plot_compression_history", "plot_signals"]
+__all__ = [
+    "plot_compression_curve",
+    "plot_compression_history",
+    "plot_image_strip",
+    "plot_ranking_precision",
+    "plot_score_histogram",
+    "plot_score_intervals",
+    "plot_selection_history",
+    "plot_signals",
+]

@@ -20,4 +20,5 @@ def finish(axis: Axes, *, title: str, x: str, y: str) -> None:
     """Title, axis labels, a light grid and no box."""
     axis.set(title=title, xlabel=x, ylabel=y)
     axis.grid(alpha=0.3)
+    axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
+
+from lightning_interp.datamodules import ClassificationDataModule
+from lightning_interp.datasets.image_tensors import ImageTensors
 
 N_CLASSES = 3
 
@@ -50,6 +53,40 @@ def toy_dataset(n=60):
 
 def toy_loader(n=60, **options):
     return DataLoader(toy_dataset(n), **{"batch_size": 10, "shuffle": True, **options})
+
+
+class PoolData(LightningDataModule):
+    """The least a datamodule must do to have a pool: plain tensors, nothing of this package."""
+
+    def __init__(self, dataset=None, n_labeled=60, **options):
+        super().__init__()
+        images, labels = (dataset or toy_dataset(120)).tensors
+        self.labeled_dataset = TensorDataset(images[:n_labeled], labels[:n_labeled])
+        self.unlabeled_dataset = TensorDataset(images[n_labeled:], torch.arange(len(images) - n_labeled))
+        self.unlabeled_dataset.true_targets = labels[n_labeled:]
+        self.train_dataset = self.labeled_dataset
+        self.options = {"batch_size": 10, "shuffle": True, **options}
+
+    def set_pseudo_labels(self, indices, labels):
+        chosen = TensorDataset(self.unlabeled_dataset.tensors[0][indices], labels)
+        self.train_dataset = ConcatDataset([self.labeled_dataset, chosen])
+
+    def train_dataloader(self):
+        return DataLoader(self.train_dataset, **self.options)
+
+
+class ColourData(ClassificationDataModule):
+    """The same images through a datamodule of this package: shuffled by epoch, seen by running workers."""
+
+    classes = ("red", "green", "blue")
+    mean, std = (0.5,) * 3, (0.25,) * 3
+
+    def __init__(self, **options):
+        super().__init__(**{"labeled_size": 30, "batch_size": 10, **options})
+
+    def read(self, split):
+        images, labels = toy_dataset(90 if split == "train" else 30).tensors
+        return ImageTensors((images * 170).byte(), labels)
 
 
 SMALL = {"per_class": 5, "batches_per_class": 2, "ks": [1, 2, 4]}

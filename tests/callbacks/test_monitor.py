@@ -17,6 +17,7 @@ class Brightness(Monitor):
         self.fail_at, self.planned = fail_at, 0
 
     def _plan(self, trainer, module):
+        super()._plan(trainer, module)
         self.planned += 1
 
     def _measure(self, trainer, module, epoch):

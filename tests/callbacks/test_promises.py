@@ -11,8 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_interp.callbacks import CompressionMonitor, GeneralizationMonitor, NMFEarlyStopping
-from tests.callbacks.conftest import SMALL, Net, quiet_trainer, toy_loader
+from lightning_interp.callbacks import (
+    CompressionMonitor,
+    GeneralizationMonitor,
+    NMFEarlyStopping,
+    PseudoLabelSelection,
+)
+from tests.callbacks.conftest import SMALL, Net, PoolData, quiet_trainer, toy_loader
+
+pytestmark = pytest.mark.filterwarnings("ignore:PseudoLabelSelection chose no image")
 
 ROOT = Path(__file__).parents[2]
 SIGNALS_OF_EACH_KIND = ["gwa", "label_wave", "gradient_disparity", "parallel_heads", "susceptibility", "nmf_auc"]
@@ -20,6 +27,8 @@ MAKERS = {
     "CompressionMonitor": lambda: CompressionMonitor(log_per_layer=True, **SMALL),
     "GeneralizationMonitor": lambda: GeneralizationMonitor(SIGNALS_OF_EACH_KIND, per_class=5, batches_per_class=2),
     "NMFEarlyStopping": lambda: NMFEarlyStopping(patience=99, **SMALL),
+    # It is there to change the training; scoring and labelling alone must not.
+    "PseudoLabelSelection": lambda: PseudoLabelSelection(0.0),
 }
 
 
@@ -38,7 +47,7 @@ def train(callbacks, **options):
     torch.manual_seed(3)
     net = Net()
     trainer = quiet_trainer(callbacks=callbacks, max_epochs=3, **options)
-    trainer.fit(net, toy_loader())
+    trainer.fit(net, datamodule=PoolData())
     return net, trainer, torch.random.get_rng_state()
 
 
@@ -62,7 +71,7 @@ def test_nothing_is_left_or_changed_in_the_middle_of_training(make):
             self.features[1].eval()  # a frozen batch norm must stay frozen, and only it
             seen.append(flags_and_hooks(self))
 
-    quiet_trainer(callbacks=[make()], max_epochs=3).fit(Watching(), toy_loader())
+    quiet_trainer(callbacks=[make()], max_epochs=3).fit(Watching(), datamodule=PoolData())
     assert all(state == seen[1] for state in seen[1:])
 
 
@@ -76,7 +85,8 @@ def test_gradients_survive_a_check(make):
 
     for callbacks in ([], [make()]):
         torch.manual_seed(0)
-        quiet_trainer(callbacks=callbacks, accumulate_grad_batches=4, max_epochs=2).fit(Keeping(), toy_loader())
+        trainer = quiet_trainer(callbacks=callbacks, accumulate_grad_batches=4, max_epochs=2)
+        trainer.fit(Keeping(), datamodule=PoolData())
     half = len(grads) // 2
     assert all(torch.equal(a, b) for a, b in zip(grads[:half], grads[half:], strict=True))
 
@@ -125,7 +135,7 @@ def test_no_growth_over_fifty_epochs(make):
                 tensors = [o for o in gc.get_objects() if type(o) in (torch.Tensor, nn.Parameter)]
                 counts.append((sum(flags_and_hooks(self)[1]), sum(t.nbytes for t in tensors), len(tensors)))
 
-    quiet_trainer(callbacks=[make()], max_epochs=50).fit(Counting(), toy_loader(30))
+    quiet_trainer(callbacks=[make()], max_epochs=50).fit(Counting(), datamodule=PoolData(n_labeled=90))
     assert counts[0] == counts[1]
 
 
