@@ -80,7 +80,7 @@ def rank_images(images: ImageScores, ranking: Ranking, *, seed: int = 0) -> Tens
         tensor([0.8000, 0.2000])
 
     Reference:
-        FlexMatch: Zhang et al., NeurIPS 2021, equations 5 to 8 (tau 0.95, convex mapping).
+        FlexMatch: Zhang et al., NeurIPS 2021, section 3 (tau 0.95, convex mapping).
     """
     check_choice(ranking, "ranking", "rank_images", RANKINGS)
     if ranking == "random":
