@@ -6,12 +6,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from lightning_interp._checks import check_choice, check_int, check_number, message
-from lightning_interp._lightning import LightningDataModule
 from lightning_interp.datamodules.augment import random_crop_flip
-from lightning_interp.datamodules.sampler import EpochSampler
+from lightning_interp.datamodules.seeded import SeededDataModule
 from lightning_interp.datasets.image_tensors import Normalize
 from lightning_interp.datasets.label_noise import noisy_labels
 from lightning_interp.datasets.pools import GrowingDataset, UnlabeledPool
@@ -21,7 +19,7 @@ Split = Literal["train", "test"]
 Amount = int | float | None
 
 
-class ClassificationDataModule(LightningDataModule):
+class ClassificationDataModule(SeededDataModule):
     """Images and labels, cut and loaded the same way for every dataset.
 
     A subclass says where the images come from (``read``) and, where they are known, ``classes``, ``mean`` and ``std``.
@@ -83,13 +81,10 @@ class ClassificationDataModule(LightningDataModule):
         augment: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
         owner = type(self).__name__
-        self.batch_size = check_int(batch_size, "batch_size", owner)
-        self.num_workers = check_int(num_workers, "num_workers", owner, low=0)
         self.label_noise = check_number(label_noise, "label_noise", owner, high=1.0)
         self.noise_kind: Any = check_choice(noise_kind, "noise_kind", owner, ("uniform", "different"))
-        self.seed = check_int(seed, "seed", owner, low=0)
         self.train_size, self.val_size, self.labeled_size, self.augment = train_size, val_size, labeled_size, augment
         self.val_dataset: LabeledSubset | None = None
         self.unlabeled_dataset: UnlabeledPool | None = None
@@ -140,9 +135,6 @@ class ClassificationDataModule(LightningDataModule):
         chosen[balanced_indices(labels[rows], size, generator=self._generator(stream))] = True
         return rows[chosen], rows[~chosen]
 
-    def _generator(self, stream: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self.seed * 8 + stream) % 2**63)
-
     def set_pseudo_labels(self, indices: Tensor | Sequence[int], labels: Tensor | Sequence[int]) -> None:
         """Train on the labelled images plus these of the pool from the next epoch on; replaces earlier pseudo-labels.
 
@@ -166,48 +158,18 @@ class ClassificationDataModule(LightningDataModule):
             raise ValueError(message("labels", "set_pseudo_labels", must, given.tolist()))
         grown.set_pseudo_labels(indices, given)
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled by (seed, epoch)."""
-        sampler = EpochSampler(self.train_dataset, seed=self.seed)
-        if self.trainer is not None:  # workers ask for the first batches before the Trainer announces the epoch
-            progress: Any = self.trainer.fit_loop.epoch_progress
-            sampler.set_epoch(progress.current.processed)
-        return self._loader(self.train_dataset, sampler=sampler)
-
     @property
     def val_dataloader(self) -> Callable[[], Any]:
         """The held-out part in order; with ``val_size=0`` Lightning's own stub, so that no validation loop is run."""
         # a loader of nothing would do, but the Trainer warns of it
         return super().val_dataloader if not self.val_size else lambda: self._loader(self.val_dataset)
 
-    def test_dataloader(self) -> DataLoader[Any]:
-        """The test images in order."""
-        return self._loader(self.test_dataset)
-
-    def predict_dataloader(self) -> DataLoader[Any]:
-        """The pool where there is one, else the test images."""
-        return self._loader(self.unlabeled_dataset or self.test_dataset)
-
-    def _loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
-        # a loader draws the seed of its workers when it starts: from here, or it would take it from the global state
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            generator=self._generator(4),
-            **options,
-        )
-
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Augment training batches, by a generator that depends on the step alone: the same after a resume."""
-        trainer = self.trainer
-        if not self.augment or trainer is None or not trainer.training:
+        """Augment training batches, by step: the same after a resume."""
+        generator = self._step_generator()
+        if not self.augment or generator is None:
             return batch
         images, *rest = batch
-        step = trainer.fit_loop.total_batch_idx * trainer.world_size + trainer.global_rank
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) % 2**63)
         padding = max(1, min(images.shape[-2:]) // 8)
         return [random_crop_flip(images, padding=padding, generator=generator), *rest]
 

@@ -9,11 +9,10 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader
+from torch.utils.data import ConcatDataset
 
 from lightning_interp._checks import check_int, message
-from lightning_interp._lightning import LightningDataModule
-from lightning_interp.datamodules.sampler import EpochSampler
+from lightning_interp.datamodules.seeded import SeededDataModule
 from lightning_interp.datasets.detection_pool import GrowingDetection
 from lightning_interp.datasets.pools import UnlabeledPool
 from lightning_interp.datasets.voc_detection import ImageSet, VOCDetection
@@ -23,7 +22,13 @@ from lightning_interp.exceptions import DatasetNotFoundError
 _UNFINISHED = (OSError, RuntimeError, ValueError, EOFError, HTTPException, tarfile.TarError)
 
 
-class VOCDetectionDataModule(LightningDataModule):
+def collate_detection(items: Sequence[tuple[Any, Any]]) -> tuple[list[Any], Any]:
+    """Pictures of every size in a list, and their targets in another; indices of a pool become a tensor."""
+    images, others = zip(*items, strict=True)
+    return list(images), torch.tensor(others) if isinstance(others[0], int) else list(others)
+
+
+class VOCDetectionDataModule(SeededDataModule):
     """PASCAL VOC with boxes: train on one year, let the model label another.
 
     Batches are ``(images, targets)``, two lists: pictures have every size. A part is written ``"2007/train"``; several
@@ -69,6 +74,7 @@ class VOCDetectionDataModule(LightningDataModule):
     """
 
     classes = VOC_CLASSES
+    collate = staticmethod(collate_detection)
 
     def __init__(
         self,
@@ -86,14 +92,10 @@ class VOCDetectionDataModule(LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        owner = "VOCDetectionDataModule"
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
         parts = {"labeled": labeled, "unlabeled": unlabeled, "val": val, "test": test}
         self.parts = {name: _parsed(text, name) for name, text in parts.items() if text is not None}
-        self.batch_size = check_int(batch_size, "batch_size", owner)
-        self.num_workers = check_int(num_workers, "num_workers", owner, low=0)
-        self.max_boxes = check_int(max_boxes, "max_boxes", owner)
-        self.seed = check_int(seed, "seed", owner, low=0)
+        self.max_boxes = check_int(max_boxes, "max_boxes", "VOCDetectionDataModule")
         self.root, self.keep_difficult, self.mirror, self.download = Path(root), keep_difficult, mirror, download
         self.val_dataset: Any = None
         self.unlabeled_dataset: UnlabeledPool | None = None
@@ -167,54 +169,21 @@ class VOCDetectionDataModule(LightningDataModule):
             )
         grown.set_pseudo_labels(indices, targets)
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled by (seed, epoch)."""
-        return self._loader(self.train_dataset, sampler=EpochSampler(self.train_dataset, seed=self.seed))
-
     @property
     def val_dataloader(self) -> Callable[[], Any]:
         """The validation part in order; Lightning's own stub where there is none."""
         return (lambda: self._loader(self.val_dataset)) if "val" in self.parts else super().val_dataloader
 
-    def test_dataloader(self) -> DataLoader[Any]:
-        """The test pictures in order."""
-        return self._loader(self.test_dataset)
-
-    def predict_dataloader(self) -> DataLoader[Any]:
-        """The pool where there is one, else the test pictures."""
-        return self._loader(self.unlabeled_dataset or self.test_dataset)
-
-    def _loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
-        # a loader draws the seed of its workers when it starts: from here, or it would take it from the global state
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            collate_fn=collate_detection,
-            generator=torch.Generator().manual_seed(self.seed),
-            **options,
-        )
-
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Mirror training pictures, by a generator that depends on the step alone: the same after a resume."""
-        trainer = self.trainer
-        if not self.mirror or trainer is None or not trainer.training:
+        """Mirror training pictures, by step: the same after a resume."""
+        generator = self._step_generator()
+        if not self.mirror or generator is None:
             return batch
-        step = trainer.fit_loop.total_batch_idx * trainer.world_size + trainer.global_rank
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) % 2**63)
         turned = torch.rand(len(batch[0]), generator=generator) < 0.5
         pairs = [
             _mirrored(*pair) if turn else pair for turn, pair in zip(turned, zip(*batch, strict=True), strict=True)
         ]
         return collate_detection(pairs)
-
-
-def collate_detection(items: Sequence[tuple[Any, Any]]) -> tuple[list[Any], Any]:
-    """Pictures of every size in a list, and their targets in another; indices of a pool become a tensor."""
-    images, others = zip(*items, strict=True)
-    return list(images), torch.tensor(others) if isinstance(others[0], int) else list(others)
 
 
 def _mirrored(image: Tensor, target: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
