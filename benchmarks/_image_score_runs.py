@@ -56,13 +56,14 @@ class Setting:
         return ",".join(f"{key}={value}" for key, value in asdict(self).items())
 
     def build(self, n_classes: int) -> nn.Module:
-        """The untrained network, on the accelerator where there is one."""
+        """The network with the weights of the seed, on the accelerator where there is one."""
         with preserved_rng(self.seed):
-            net = self._network(n_classes)
+            net = self.untrained(n_classes)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return net.to(device, memory_format=torch.channels_last)
 
-    def _network(self, n_classes: int) -> nn.Module:
+    def untrained(self, n_classes: int) -> nn.Module:
+        """The network with weights from the global random state."""
         if self.network == "vgg16":
             return VGG16ForSmallImages(n_classes, self.dropout)
         if self.network == "resnet18":
@@ -71,6 +72,9 @@ class Setting:
             return resnet
         cnn = CIFAR10CNN(n_classes, self.width, batch_norm=True)
         cnn.classifier = nn.Sequential(nn.Dropout(self.dropout), *cnn.classifier)
+        for module in cnn.modules():  # He's weights are for networks without norm; with it Adam hardly moves them
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.reset_parameters()
         return cnn
 
     def datamodule(self, root: Path, *, in_memory: bool = False) -> ImageFolderDataModule:

@@ -1,5 +1,6 @@
 """Seconds of image scores over those of a plain forward pass on the same batches."""
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -38,11 +39,11 @@ def timing(batch_sizes: Sequence[int], repeats: int, root: Path, out: Path) -> N
             net = build().to(device)
         for batch_size in batch_sizes:
             images, labels = pictures(root, side, N_BATCHES * batch_size)
-            labels_of = {"network": name, "side": side, "batch size": batch_size}
+            case = {"network": name, "side": side, "batch size": batch_size}
             measured = measure(net, images.to(device), labels, batch_size, repeats=repeats, pooled=pooled)
-            rows += [labels_of | row for row in measured]
+            rows += [case | row for row in measured]
             print("\n".join(markdown(rows[-len(measured) :])), flush=True)
-    where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU, in CPU time"
     notes = (
         f"On {where}: {N_BATCHES} batches of CIFAR-10 pictures, untrained weights; the best of {repeats} passes, taken"
         f" in turns with the plain ones. Statistics of the same pictures, their pass apart. Budget: {BUDGET} times."
@@ -65,18 +66,20 @@ def measure(
     """One row per reading; all of them pool positions when ``pooled``."""
     with evaluating(net):
         n_classes = net(images[:1]).shape[1]
-    options = {"labels": labels, "n_classes": n_classes, "batch_size": batch_size}
+    learn = partial(class_statistics, net, images, labels=labels, n_classes=n_classes, batch_size=batch_size)
     readings = variants(pooled)
-    spatials = dict.fromkeys(each["spatial"] for each in readings.values())
-    learn = {spatial: partial(class_statistics, net, images, spatial=spatial, **options) for spatial in spatials}
-    states = {spatial: work() for spatial, work in learn.items()}
-    passes: dict[str, Callable[[], Any]] = {"forward": partial(plain, net, images, batch_size)}
-    passes |= {f"learn {spatial}": work for spatial, work in learn.items()}
+    states = {spatial: learn(spatial=spatial) for spatial in {each["spatial"] for each in readings.values()}}
+    passes: dict[str, Callable[[], Any]] = {
+        "forward": partial(plain, net, images, batch_size),
+        "statistics": partial(learn, spatial="mean" if pooled else "none"),
+    }
     for name, each in readings.items():
         scoring = {key: value for key, value in each.items() if key != "spatial"}
         passes[name] = partial(image_scores, net, images, states[each["spatial"]], batch_size=batch_size, **scoring)
     took = best(passes, repeats, images.device)
-    return [_row(name, states[each["spatial"]], each, took, len(images)) for name, each in readings.items()]
+    rows = [_row(name, states[each["spatial"]], each, took, len(images)) for name, each in readings.items()]
+    rows[0]["statistics, times forward"] = took["statistics"] / took["forward"]
+    return rows
 
 
 def variants(pooled: bool) -> dict[str, dict[str, Any]]:
@@ -97,18 +100,26 @@ def plain(net: nn.Module, images: Tensor, batch_size: int) -> None:
 
 def best(passes: dict[str, Callable[[], Any]], repeats: int, device: torch.device) -> dict[str, float]:
     """The shortest time of each pass; they take turns, so that a slow minute of the machine is everyone's."""
-    rounds = [{name: seconds(work, device)[0] for name, work in passes.items()} for _ in range(repeats)]
+    rounds = [{name: clocked(work, device) for name, work in passes.items()} for _ in range(repeats)]
     return {name: min(each[name] for each in rounds) for name in passes}
 
 
+def clocked(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds of a call; on a CPU those the process was computing, whatever else runs beside it."""
+    if device.type == "cuda":
+        return seconds(work, device)[0]
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
 def _row(name: str, state: ClassStatistics, options: dict[str, Any], took: dict[str, float], n: int) -> dict[str, Any]:
-    masks = state.masks(options.get("norm", "linf"))
-    learnt = f"learn {state.spatial}"
+    known = state.counts > 0
+    masks = [mask.units[known] for mask in state.masks(options.get("norm", "linf"))]
     return {
         "reading": name,
         "forward, ms per image": 1000 * took["forward"] / n,
         "times forward": took[name] / took["forward"],
-        "statistics, times forward": took[learnt] / took["forward"],
         "state, MB": sum(total.nbytes for total in state.sums) / 1e6,
-        "units in a mask": sum(float(mask.units.sum()) for mask in masks) / sum(mask.units.numel() for mask in masks),
+        "units in a mask": sum(float(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks),
     }

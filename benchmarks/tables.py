@@ -74,10 +74,35 @@ def _rows(name: str) -> list[dict[str, Any]]:
     return rows
 
 
+def image_score(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Precision of what each ranking keeps, and accuracy of its students, in percent; readings in a table apart."""
+    names = {f"precision {share}%": f"{share} %" for share in (5, 10, 20, 30, 50)}
+    names |= {"overlap with softmax": "shared with softmax", "student accuracy": "student"}
+    shown = [row for row in rows if "student accuracy" in row]
+    cells = [{new: f"{100 * row[old]:.1f}" for old, new in names.items() if old in row} for row in shown]
+    return [{"ranking": row["ranking"].replace("_", " "), **each} for row, each in zip(shown, cells, strict=True)]
+
+
+def image_score_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per network and batch size: the default reading, and the slowest of the others."""
+    lines = []
+    for network, size in dict.fromkeys((row["network"], row["batch size"]) for row in rows):
+        first, *others = [row for row in rows if (row["network"], row["batch size"]) == (network, size)]
+        slowest = max(others, key=lambda row: row["times forward"])
+        line = {"network": network, "pixels": first["side"], "batch": size}
+        line |= {"forward, ms per image": f"{first['forward, ms per image']:.2f}"}
+        line |= {"scores": f"{first['times forward']:.2f}x", "state": f"{first['state, MB']:.1f} MB"}
+        line |= {"slowest reading": f"{slowest['times forward']:.2f}x ({slowest['reading'].replace('_', ' ')})"}
+        lines.append(line)
+    return lines
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
     "nmf": nmf,
     "check_cost": check_cost,
     "early_stopping": early_stopping,
+    "image_score": image_score,
+    "image_score_time": image_score_time,
     "memorization_noise_grid": memorization_noise_grid,
 }
 

@@ -75,8 +75,8 @@ def plot_score_intervals(
         axis.set_xlim(-0.6, len(meets) + 0.6)
         axis.set_xticks(range(len(meets) + 1), _interval_names(meets), rotation=35, ha="right", fontsize=8)
         finish(axis, title=title, x="score", y=y)
-        if len(groups) > 1:
-            axis.legend(fontsize=8)
+    if len(groups) > 1:
+        _legend_below(figure, left)
     return figure
 
 
@@ -160,8 +160,7 @@ def plot_selection_history(history: "pd.DataFrame", *, retraining: float | None 
         finish(axis, title=str(name), x="epoch", y="accuracy" if axis is axes[0] else "")
     for axis in axes[len(names) :]:
         figure.delaxes(axis)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
+    _legend_below(figure, axes[0])
     return figure
 
 
@@ -249,3 +248,8 @@ def _kinds(axis: Axes, history: "pd.DataFrame", column: str) -> None:
             linewidth=1.3,
             label=str(kind),
         )
+
+
+def _legend_below(figure: Figure, axis: Axes) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)

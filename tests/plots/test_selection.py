@@ -41,7 +41,7 @@ def test_intervals_hold_accuracy_and_share_of_every_group(scored):
         inside = [s <= -3, (s > -3) & (s <= -1), s > -1]
         assert heights(left)[g] == pytest.approx([float(c[i].float().mean()) for i in inside])
         assert heights(right)[g] == pytest.approx([float(i.float().mean()) for i in inside])
-    assert [text.get_text() for text in left.get_legend().get_texts()] == ["train", "test"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["train", "test"]
     assert ticks(left) == ["≤ -3", "(-3, -1]", "> -1"]
 
 
