@@ -11,6 +11,10 @@ from tests.data.image_folder import write
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = {  # options, and what the output must tell
+    "dissection": (
+        {"max_epochs": 2, "every_n_epochs": 1, "n_train": 120, "n_concepts": 24, "width": 4},
+        "total",
+    ),
     "early_stopping": ({"max_epochs": 2, "n_train": 240, "width": 4}, "relative_auc"),
     "semi_supervised": ({"epochs": 2, "labeled": 48, "pool": 72, "n_test": 24, "width": 4}, "of them right"),
 }

@@ -40,13 +40,16 @@ def log_figure(trainer: Trainer, tag: str, draw: Callable[[], Figure]) -> None:
         tag: Name of the figure.
         draw: Called without arguments where the figure is wanted.
     """
-    if not trainer.is_global_zero or trainer.barebones or not trainer.loggers:
+    if trainer.barebones or not trainer.loggers:
+        return
+    folder = Path(trainer.log_dir or trainer.default_root_dir)  # asked on all ranks: it is broadcast
+    if not trainer.is_global_zero:
         return
     try:
         figure = draw()
         shown = [_show(logger, tag, figure, trainer.global_step) for logger in trainer.loggers]
         if not any(shown):
-            _save(figure, Path(trainer.log_dir or trainer.default_root_dir), tag, trainer.global_step)
+            _save(figure, folder, tag, trainer.global_step)
     except Exception as error:
         warnings.warn(f"The figure {tag!r} was left out: {error}", MeasurementWarning, stacklevel=2)
 

@@ -35,7 +35,7 @@ def find_voc(root: str | Path, year: int) -> Path:
     if found is None:
         raise DatasetNotFoundError(
             f"There is no folder {' or '.join(repr(str(place)) for place in places)}. Pass the right `root`, or"
-            " download=True to `VOCDetectionDataModule`."
+            " `download=True` to the datamodule."
         )
     return found
 

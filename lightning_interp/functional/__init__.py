@@ -6,6 +6,14 @@ from lightning_interp.functional.compression import (
     compression_curve,
     layer_compression_curves,
 )
+from lightning_interp.functional.dissection import (
+    Net2Vec,
+    NetworkDissection,
+    UnitAblation,
+    ablate_units,
+    net2vec,
+    network_dissection,
+)
 from lightning_interp.functional.early_stopping import StopDecision, decide_stop, trailing_mean, uninformative_checks
 from lightning_interp.functional.factorization import (
     Factorization,
@@ -54,8 +62,12 @@ __all__ = [
     "Factorization",
     "ImageScores",
     "LogRankBound",
+    "Net2Vec",
+    "NetworkDissection",
     "RectangleCoverBounds",
     "StopDecision",
+    "UnitAblation",
+    "ablate_units",
     "assemble",
     "bootstrap_difference",
     "bootstrap_table",
@@ -71,6 +83,8 @@ __all__ = [
     "layer_compression_curves",
     "log_rank_bound",
     "match_detections",
+    "net2vec",
+    "network_dissection",
     "nmf",
     "pca",
     "precision_of_matches",

@@ -1,14 +1,17 @@
 """torchmetrics shells over the functions: they hold the state and reduce it over ranks."""
 
 from lightning_interp.metrics.compression import CompressionAUC
+from lightning_interp.metrics.dissection import ConceptIoU, UnitActivations
 from lightning_interp.metrics.selection import ClassActivations, PoolScores, SelectionBalance, SelectionPurity
 from lightning_interp.metrics.voc_average_precision import VOCAveragePrecision
 
 __all__ = [
     "ClassActivations",
     "CompressionAUC",
+    "ConceptIoU",
     "PoolScores",
     "SelectionBalance",
     "SelectionPurity",
+    "UnitActivations",
     "VOCAveragePrecision",
 ]

@@ -1,6 +1,12 @@
 """Results to matplotlib figures: nothing here computes, shows or saves."""
 
 from lightning_interp.plots.compression import plot_compression_curve, plot_compression_history
+from lightning_interp.plots.dissection import (
+    plot_detector_comparison,
+    plot_detector_history,
+    plot_detectors,
+    plot_unit_grid,
+)
 from lightning_interp.plots.generalization import plot_signals
 from lightning_interp.plots.image_strip import plot_image_strip
 from lightning_interp.plots.selection import (
@@ -13,10 +19,14 @@ from lightning_interp.plots.selection import (
 __all__ = [
     "plot_compression_curve",
     "plot_compression_history",
+    "plot_detector_comparison",
+    "plot_detector_history",
+    "plot_detectors",
     "plot_image_strip",
     "plot_ranking_precision",
     "plot_score_histogram",
     "plot_score_intervals",
     "plot_selection_history",
     "plot_signals",
+    "plot_unit_grid",
 ]

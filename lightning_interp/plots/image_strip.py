@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_interp._checks import check_int, message
 from lightning_interp.plots.style import COLORS, axes_grid
 
-__all__ = ["plot_image_strip"]
+__all__ = ["displayable", "plot_image_strip"]
 
 _NAME_LENGTH = 13  # letters that fit under a picture
 
@@ -74,7 +74,7 @@ def plot_image_strip(
         row = axes[per_row * r * len(best) :]
         _name_row(row[0], name)
         for axis, i in zip(row, chosen.tolist(), strict=False):
-            axis.imshow(_picture(images[i]), interpolation="nearest")
+            axis.imshow(displayable(images[i]), interpolation="nearest")
             _caption(axis, scores[i], labels[i], None if truth is None else truth[i], classes)
         if features is not None:
             _name_row(row[len(best)], unit)
@@ -104,7 +104,7 @@ def _draw_features(axes: Sequence[Axes], features: Tensor | Sequence[Tensor], ch
         axis.imshow(features[i].detach().float().cpu().numpy(), cmap="viridis", vmin=low, vmax=high)
 
 
-def _picture(image: Tensor) -> Any:
+def displayable(image: Tensor) -> Any:
     """``(H, W, 3)`` in [0, 1]."""
     pixels = image.detach().cpu().float() / (255 if image.dtype == torch.uint8 else 1)
     low, high = float(pixels.min()), float(pixels.max())

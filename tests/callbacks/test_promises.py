@@ -14,9 +14,11 @@ from torch import nn
 from lightning_interp.callbacks import (
     CompressionMonitor,
     GeneralizationMonitor,
+    NetworkDissectionMonitor,
     NMFEarlyStopping,
     PseudoLabelSelection,
 )
+from lightning_interp.datasets import ToyConcepts, ToyScenes
 from tests.callbacks.conftest import SMALL, Net, PoolData, quiet_trainer, toy_loader
 
 pytestmark = pytest.mark.filterwarnings("ignore:PseudoLabelSelection chose no image")
@@ -26,6 +28,9 @@ SIGNALS_OF_EACH_KIND = ["gwa", "label_wave", "gradient_disparity", "parallel_hea
 MAKERS = {
     "CompressionMonitor": lambda: CompressionMonitor(log_per_layer=True, **SMALL),
     "GeneralizationMonitor": lambda: GeneralizationMonitor(SIGNALS_OF_EACH_KIND, per_class=5, batches_per_class=2),
+    "NetworkDissectionMonitor": lambda: NetworkDissectionMonitor(
+        ToyConcepts(ToyScenes(10, size=16)), every_n_epochs=1, batch_size=4
+    ),
     "NMFEarlyStopping": lambda: NMFEarlyStopping(patience=99, **SMALL),
     # It is there to change the training; scoring and labelling alone must not.
     "PseudoLabelSelection": lambda: PseudoLabelSelection(0.0),
