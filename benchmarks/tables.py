@@ -97,9 +97,23 @@ def image_score_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
+def dissection(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per network: its last block's last layer, and all of the block."""
+    lines = []
+    for network in dict.fromkeys(row["network"] for row in rows):
+        one, block = [row for row in rows if row["network"] == network]
+        line = {"network": network, "image": one["image side"], "masks": one["mask side"], "units": one["units"]}
+        line |= {"two passes, ms per image": f"{one['two passes, ms per image']:.1f}"}
+        line |= {"last layer": f"{one['times two passes']:.2f}x", "last block": f"{block['times two passes']:.2f}x"}
+        line |= {"units of the block": block["units"]}
+        lines.append(line)
+    return lines
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
     "nmf": nmf,
     "check_cost": check_cost,
+    "dissection": dissection,
     "early_stopping": early_stopping,
     "image_score": image_score,
     "image_score_time": image_score_time,

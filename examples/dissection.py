@@ -13,11 +13,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
-from lightning_interp.callbacks.dissection import NetworkDissectionMonitor
+from lightning_interp.callbacks import NetworkDissectionMonitor
 from lightning_interp.datamodules import ToyScenesDataModule
-from lightning_interp.datasets import ToyConcepts, ToyScenes
 from lightning_interp.modules import Classifier
-from lightning_interp.plots.dissection import plot_detector_comparison
+from lightning_interp.plots import plot_detector_comparison
 
 
 def network(n_classes: int, width: int, *, batch_norm: bool) -> nn.Sequential:
@@ -39,12 +38,11 @@ def main(
     folder: str | Path = "dissection_example",
 ) -> pd.DataFrame:
     """Train both networks from one seed; returns the number of detected concepts by condition, epoch and category."""
-    concepts = ToyConcepts(ToyScenes(n_concepts, split="test"))
     histories = {}
     for name, batch_norm in (("plain", False), ("batch norm", True)):
         pl.seed_everything(0)
-        data = ToyScenesDataModule(n_train=n_train, batch_size=50)
-        monitor = NetworkDissectionMonitor(concepts, every_n_epochs=every_n_epochs)
+        data = ToyScenesDataModule(n_train=n_train, n_test=n_concepts, batch_size=50)
+        monitor = NetworkDissectionMonitor(every_n_epochs=every_n_epochs)  # of the test images
         trainer = pl.Trainer(
             max_epochs=max_epochs,
             callbacks=[monitor],

@@ -5,6 +5,7 @@ from typing import Any
 from lightning_interp._checks import check_int
 from lightning_interp.datamodules.classification import ClassificationDataModule, Split
 from lightning_interp.datasets.image_tensors import ImageTensors
+from lightning_interp.datasets.toy_concepts import ToyConcepts
 from lightning_interp.datasets.toy_scenes import ToyScenes
 
 
@@ -56,3 +57,8 @@ class ToyScenesDataModule(ClassificationDataModule):
     def read(self, split: Split) -> ImageTensors:
         """Draw one split."""
         return ImageTensors(self.scenes[split].render(), self.scenes[split].targets)
+
+    @property
+    def concept_dataset(self) -> ToyConcepts:
+        """The test images with every concept they show, normalised as in training; after ``setup``."""
+        return ToyConcepts(self.scenes["test"], transform=self.normalize)

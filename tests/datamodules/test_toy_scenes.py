@@ -23,3 +23,11 @@ def test_toy_datamodule():
 def test_bad_options():
     with pytest.raises(ValueError, match="`n_test` parameter of `ToyScenesDataModule` must be"):
         ToyScenesDataModule(n_test=0)
+
+
+def test_its_concepts_are_those_of_the_test_images_as_the_network_sees_them():
+    data = ToyScenesDataModule(n_train=24, n_test=12)
+    data.setup()
+    image, target = data.concept_dataset[5]
+    assert torch.equal(image, data.test_dataset[5][0])
+    assert torch.equal(target["part"], data.scenes["test"].truth(5).part_map)
