@@ -58,9 +58,7 @@ def test_nothing_public_is_left_out():
     assert public(metrics) - {"ConceptIoU", "UnitActivations"} == set(METRICS)  # larger states: see their own tests
     others = {"BrodenDataModule", "PascalPartDataModule", "VOCDetectionDataModule", "VOCSegmentationDataModule"}
     bases = {"ClassificationDataModule", "ConceptDataModule"}
-    assert public(datamodules) - bases - others == set(
-        DATAMODULES
-    )  # others have own tests
+    assert public(datamodules) - bases - others == set(DATAMODULES)  # others have own tests
 
 
 @pytest.mark.parametrize("module", [callbacks, metrics, datamodules])
