@@ -105,14 +105,17 @@ def parts(layers: list[str]) -> dict[str, list[str]]:
 
 
 def memory_rows(counts: list[int]) -> Iterator[dict[str, Any]]:
-    """Growth of the resident set while images are drawn, dissected and forgotten, each in a process of its own."""
+    """Growth of the resident set while images are drawn, dissected and forgotten, each number in a fresh process."""
     name = "CIFAR10CNN(width=64)"
     net = network(name)
     layers = select_layers(net, "last_block", example_input=torch.zeros(1, 3, 32, 32))
+    grown = {}
+    for n in counts:  # all before the states are made: a process begins with the peak of its parent
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            grown[n] = pool.apply(_growth, (net, layers, n))
+    state = state_bytes(net, layers) / 1e6
     for n in counts:
-        with multiprocessing.get_context("fork").Pool(1) as pool:
-            grown = pool.apply(_growth, (net, layers, n))
-        yield {"network": name, "images": n, "peak growth, MB": grown, "state, MB": state_bytes(net, layers) / 1e6}
+        yield {"network": name, "images": n, "peak growth, MB": grown[n], "state, MB": state}
 
 
 def _growth(net: nn.Module, layers: list[str], n: int) -> float:
