@@ -178,6 +178,8 @@ def _amount(value: Amount, parameter: str, owner: str, *, low: int, high: int) -
     """A number of images: an int counts them, a float is a fraction of ``high``, None is all."""
     if value is None:
         return high
+    if isinstance(value, float) and value > 1 and value.is_integer():
+        value = int(value)  # a command line may have read the number of images as a float
     if isinstance(value, float):
         value = round(check_number(value, parameter, owner, high=1.0) * high)
     return check_int(value, parameter, owner, low=low, high=high)

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from lightning_interp.datamodules import ClassificationDataModule
+from lightning_interp.datamodules import ClassificationDataModule, ToyScenesDataModule
 from lightning_interp.datasets import GrowingDataset, ImageTensors
 
 
@@ -305,3 +305,9 @@ def test_distributed_sampler_replaces_ours(tmp_path):
 def test_bad_options(options, error, match):
     with pytest.raises(error, match=match):
         ready(**options)
+
+
+def test_a_number_of_images_may_come_as_a_float():
+    data = ToyScenesDataModule(n_train=48, n_test=12, labeled_size=36.0, train_size=1.0)
+    data.setup()
+    assert len(data.labeled_dataset) == 36
