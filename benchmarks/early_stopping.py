@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import pandas as pd
 import torch
 
 from benchmarks import _early_stopping_figures as figures
@@ -188,13 +189,9 @@ def shown(frozen: list[dict[str, Any]], ours: Method, runs: list[Run]) -> list[M
 
 
 def write_curves(runs: list[Run]) -> None:
-    """Every run's numbers, one line per epoch."""
-    with (RESULTS / "early_stopping_curves.jsonl").open("w") as file:
-        for run in runs:
-            for row in run.rows.to_dict("records"):
-                short = {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in row.items()}
-                lists = {k: [float(f"{x:.4g}") for x in v] for k, v in row.items() if isinstance(v, list)}
-                file.write(json.dumps({"run": run.setting.name, **short, **lists}) + "\n")
+    """Every run's numbers, one line per epoch; what is a list stays in the folder of the run."""
+    tables = [run.rows.select_dtypes("number").assign(run=run.setting.name) for run in runs]
+    pd.concat(tables).to_csv(RESULTS / "early_stopping_curves.csv", index=False, float_format="%.5g")
 
 
 def report(args: argparse.Namespace, preset: Preset) -> None:

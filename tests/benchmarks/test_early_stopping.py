@@ -136,8 +136,9 @@ def test_all_stages_on_generated_pictures(tiny, monkeypatch, tmp_path):
     assert by_name["oracle (best epoch on clean test images)", "control"]["regret"] == 0
     assert {mode for _, mode in by_name} == {"ours", "native", "common", "tuned", "control"}
     assert ("hold-out loss, 10 % noisy labels", "native") in by_name
-    curves = [json.loads(line) for line in (results / "early_stopping_curves.jsonl").read_text().splitlines()]
+    curves = pd.read_csv(results / "early_stopping_curves.csv")
     assert len(curves) == 16
+    assert {"run", "epoch", "test_accuracy", "nmf_auc"} <= set(curves)
     assert len(json.loads((results / "early_stopping_correlations.json").read_text())["rows"]) > 25
     assert (results / "early_stopping_runs.png").stat().st_size > 10_000
     assert (results / "early_stopping_regret.png").stat().st_size > 10_000
