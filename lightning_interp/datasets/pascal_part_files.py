@@ -121,7 +121,7 @@ def read_part_objects(file: Path) -> list[PartObject]:
         TypeError,
         AttributeError,
         MatReadError,
-        NotImplementedError,
+        RuntimeError,  # SciPy's, on structures it does not know
         zlib.error,
     ) as error:
         raise DatasetNotFoundError(

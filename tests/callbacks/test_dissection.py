@@ -1,7 +1,4 @@
-import os
 import pickle
-import subprocess
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import ClassVar
@@ -18,8 +15,8 @@ from lightning_interp.datasets import ToyConcepts, ToyScenes
 from lightning_interp.exceptions import MeasurementWarning
 from lightning_interp.functional.dissection import network_dissection
 from tests.callbacks.conftest import Net, quiet_trainer, toy_loader
+from tests.callbacks.processes import reports, run_script
 
-ROOT = Path(__file__).parents[2]
 CONCEPTS = ToyConcepts(ToyScenes(10, size=16))
 CATEGORIES = ["color", "object", "part", "texture", "scene"]
 
@@ -252,12 +249,12 @@ class TestRefusedAtTheStart:
 
 
 DISTRIBUTED = """
-import os
 import sys, torch
 from pytorch_lightning.loggers import TensorBoardLogger
 from lightning_interp.callbacks.dissection import NetworkDissectionMonitor
 from lightning_interp.datasets import ToyConcepts, ToyScenes
 from tests.callbacks.conftest import Net, quiet_trainer, toy_loader
+from tests.callbacks.processes import report
 
 class Frozen(Net):  # equal weights on any number of processes, so that only the measuring can differ
     def configure_optimizers(self):
@@ -274,22 +271,16 @@ if __name__ == "__main__":
     quiet_trainer(callbacks=[own], max_epochs=2, logger=logger, **options).fit(Frozen(), toy_loader())
     layer = own.dissection_.layers["features.5"]
     history = own.history.drop(columns=["seconds", "step"]).to_numpy().tolist()
-    parts = ("RESULT", history, layer.iou.sum().item(), layer.levels.tolist(), layer.top.indices.tolist())
-    os.write(1, f"{' '.join(map(str, parts))}\\n".encode())  # at once: two processes share the pipe
+    report(history, layer.iou.sum().item(), layer.levels.tolist(), layer.top.indices.tolist())
 """
 
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(tmp_path):
-    script = tmp_path / "run.py"
-    script.write_text(DISTRIBUTED)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
-
     def results(devices):
-        command = [sys.executable, str(script), str(devices), str(tmp_path)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+        done = run_script(DISTRIBUTED, tmp_path, devices, tmp_path)
         assert done.returncode == 0, done.stderr
-        return [line.split("RESULT ", 1)[1] for line in done.stdout.splitlines() if "RESULT " in line]
+        return reports(done)
 
     (alone,) = results(1)
     assert results(2) == [alone, alone]

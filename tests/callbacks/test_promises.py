@@ -1,11 +1,7 @@
 """What every callback promises (design: "What a callback promises"), each promise with its test."""
 
 import gc
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,10 +16,10 @@ from lightning_interp.callbacks import (
 )
 from lightning_interp.datasets import ToyConcepts, ToyScenes
 from tests.callbacks.conftest import SMALL, Net, PoolData, quiet_trainer, toy_loader
+from tests.callbacks.processes import reports, run_code, run_script
 
 pytestmark = pytest.mark.filterwarnings("ignore:PseudoLabelSelection chose no image")
 
-ROOT = Path(__file__).parents[2]
 SIGNALS_OF_EACH_KIND = ["gwa", "label_wave", "gradient_disparity", "parallel_heads", "susceptibility", "nmf_auc"]
 MAKERS = {
     "CompressionMonitor": lambda: CompressionMonitor(log_per_layer=True, **SMALL),
@@ -158,9 +154,8 @@ def test_resident_memory_is_flat_over_fifty_epochs():
         "quiet_trainer(callbacks=[stopper], max_epochs=50).fit(Counting(), toy_loader())\n"
         "print(peaks[10], peaks[49])"
     )
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    run = run_code(code)
+    assert run.returncode == 0, run.stderr
     early, late = map(int, run.stdout.split()[-2:])
     assert late < early + 20_000, f"peak memory grew from {early} to {late} kB"
 
@@ -193,8 +188,7 @@ print(stopper.history["relative_auc"].tolist(), stopper.best_epoch, float(net.he
 @pytest.mark.slow
 def test_kill_and_resume_gives_the_run_that_was_never_killed(tmp_path):
     def run(folder, kill_at):
-        command = [sys.executable, "-W", "ignore", "-c", RESUMABLE, str(tmp_path / folder), str(kill_at)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        return run_code(RESUMABLE, tmp_path / folder, kill_at)
 
     whole = run("whole", -1)
     killed = run("killed", 15)  # in the middle of the third epoch
@@ -205,11 +199,11 @@ def test_kill_and_resume_gives_the_run_that_was_never_killed(tmp_path):
 
 
 DISTRIBUTED = """
-import os
 import sys, torch, warnings
 from pytorch_lightning import Trainer
 from lightning_interp.callbacks import NMFEarlyStopping
 from tests.callbacks.conftest import QUIET, Net, toy_loader
+from tests.callbacks.processes import report
 
 class Frozen(Net):  # equal weights on any number of processes, so that only the measuring can differ
     def configure_optimizers(self):
@@ -238,22 +232,16 @@ if __name__ == "__main__":
     trainer = Trainer(callbacks=[stopper], **options)
     trainer.fit(Frozen(), toy_loader())
     counts = stopper.curve_.counts
-    parts = ("RESULT", trainer.current_epoch, counts.correct.tolist(), counts.total.tolist(), stopper.stopped_reason)
-    os.write(1, f"{' '.join(map(str, parts))}\\n".encode())  # at once: two processes share the pipe
+    report(trainer.current_epoch, counts.correct.tolist(), counts.total.tolist(), stopper.stopped_reason)
 """
 
 
 @pytest.mark.slow
 def test_two_processes_measure_the_same_curve_and_stop_together(tmp_path):
-    script = tmp_path / "run.py"
-    script.write_text(DISTRIBUTED)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
-
     def results(devices):
-        command = [sys.executable, str(script), str(devices)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        done = run_script(DISTRIBUTED, tmp_path, devices, timeout=300)
         assert done.returncode == 0, done.stderr
-        return [line.split("RESULT ", 1)[1] for line in done.stdout.splitlines() if "RESULT " in line]
+        return reports(done)
 
     (alone,) = results(1)
     both = results(2)
@@ -282,7 +270,7 @@ print("OK", len(stopper.history))
 
 
 def test_the_twin_package_with_our_modules_and_data():
-    run = subprocess.run([sys.executable, "-W", "ignore", "-c", TWIN], cwd=ROOT, capture_output=True, text=True)
+    run = run_code(TWIN)
     assert "OK " in run.stdout, run.stderr
 
 

@@ -1,10 +1,6 @@
 import math
-import os
 import pickle
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -28,9 +24,8 @@ from lightning_interp.datasets import UnlabeledPool
 from lightning_interp.exceptions import MeasurementWarning
 from lightning_interp.functional.selection import RANKINGS, class_statistics, image_scores, select_top
 from tests.callbacks.conftest import ColourData, Net, PoolData, quiet_trainer, toy_loader
+from tests.callbacks.processes import reports, run_code, run_script
 from tests.data import cifar10, fashion_mnist, image_folder, svhn
-
-ROOT = Path(__file__).parents[2]
 
 
 def fit(selection, data=None, net=None, ckpt_path=None, **options):
@@ -634,8 +629,7 @@ print(selection.selection_, float(net.head[1].weight.sum()), open(os.path.join(f
 @pytest.mark.slow
 def test_kill_and_resume_gives_the_run_that_was_never_killed(tmp_path):
     def run(folder, kill_at):
-        command = [sys.executable, "-W", "ignore", "-c", RESUMABLE, str(tmp_path / folder), str(kill_at)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        return run_code(RESUMABLE, tmp_path / folder, kill_at)
 
     whole = run("whole", -1)
     killed = run("killed", 12)  # in the middle of the third epoch
@@ -646,10 +640,10 @@ def test_kill_and_resume_gives_the_run_that_was_never_killed(tmp_path):
 
 
 DISTRIBUTED = """
-import os
 import sys, torch
 from lightning_interp.callbacks import PseudoLabelSelection
 from tests.callbacks.conftest import ColourData, quiet_trainer
+from tests.callbacks.processes import report
 from tests.callbacks.test_pseudo_label import Recording
 
 class Frozen(Recording):  # equal weights on any number of processes, so that only the selection can differ
@@ -669,21 +663,15 @@ if __name__ == "__main__":
     history = selection.history.drop(columns=["seconds", "step"]).round(5).to_numpy().tolist()
     chosen = [selection.selection_.indices.tolist(), selection.selection_.labels.tolist()]
     total = int(trainer.strategy.reduce(torch.tensor(float(len(net.epoch(2)))), reduce_op="sum"))
-    parts = ("RESULT", chosen, history, "trained on", total + total % 2)  # samplers pad to equal shares
-    os.write(1, f"{' '.join(map(str, parts))}\\n".encode())  # at once: two processes share the pipe
+    report(chosen, history, "trained on", total + total % 2)  # samplers pad to equal shares
 """
 
 
 class TestDistributed:
     def run(self, tmp_path, devices, reload=1, score="image_score"):
-        script = tmp_path / "run.py"
-        script.write_text(DISTRIBUTED)
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
         table = tmp_path / f"{devices}_{score}.csv"
-        command = [sys.executable, str(script), str(devices), str(reload), score, str(table)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-        lines = [line.split("RESULT ", 1)[1] for line in done.stdout.splitlines() if "RESULT " in line]
-        return done, lines, table
+        done = run_script(DISTRIBUTED, tmp_path, devices, reload, score, table, timeout=300)
+        return done, reports(done), table
 
     @pytest.mark.slow
     @pytest.mark.parametrize("score", ["image_score", "flexmatch"])

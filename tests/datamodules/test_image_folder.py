@@ -8,8 +8,7 @@ import torch
 from lightning_interp.datamodules import ImageFolderDataModule
 from lightning_interp.exceptions import DatasetNotFoundError
 from tests.data import image_folder
-
-REAL = Path(__file__).parents[3] / "shared" / "data" / "cifar10_images.tar.gz"
+from tests.data.shared import shared
 
 
 def ready(root, **options):
@@ -54,9 +53,8 @@ def test_missing_split(tmp_path):
 
 
 def test_real_pictures(tmp_path):
-    if not REAL.exists():
-        pytest.skip("real pictures needed: ../shared/data/cifar10_images.tar.gz is not there")
-    with tarfile.open(REAL) as archive:  # a compressed archive is read in order: its first pictures are cheap
+    # a compressed archive is read in order: its first pictures are cheap
+    with tarfile.open(shared("cifar10_images.tar.gz")) as archive:
         members = [m for m in itertools.islice(archive, 60) if m.isfile()]
         for member in members:
             for folder in ("train/airplane", "test/airplane", "train/other", "test/other"):

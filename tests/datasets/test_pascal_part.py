@@ -1,5 +1,4 @@
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,7 @@ from lightning_interp.datasets.concepts import ConceptDataset, checked_targets, 
 from lightning_interp.datasets.pascal_part import PascalPart
 from lightning_interp.exceptions import DatasetNotFoundError
 from tests.data import pascal_part
-
-REAL = Path(__file__).parents[3] / "shared" / "data" / "pascal_part_synthetic" / "2010_000001.mat"
+from tests.data.shared import shared
 
 
 @pytest.fixture(scope="module")
@@ -163,14 +161,13 @@ def test_bad_options(pristine, options, match):
         PascalPart(pristine[0], **options)
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason="the sample of PASCAL-Part is not part of the repository")
 def test_the_sample(tmp_path):
     kit = tmp_path / "VOCdevkit" / "VOC2010"
     (kit / "ImageSets" / "Main").mkdir(parents=True)
     (kit / "JPEGImages").mkdir()
     (kit / "ImageSets" / "Main" / "train.txt").write_text("2010_000001\n")
     Image.new("RGB", (8, 6)).save(kit / "JPEGImages" / "2010_000001.jpg")
-    (tmp_path / "Annotations_Part").symlink_to(REAL.parent)
+    (tmp_path / "Annotations_Part").symlink_to(shared("pascal_part_synthetic"))
     data = PascalPart(tmp_path, image_set="train")
     _, targets = data[0]
     assert set(layers(data, "object", targets)) == {"person", "diningtable"}

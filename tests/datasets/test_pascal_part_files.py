@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
@@ -7,8 +5,7 @@ from scipy.io import loadmat, savemat
 from lightning_interp.datasets.pascal_part_files import PART_NAMES, find_annotations, read_part_objects, unnumbered
 from lightning_interp.exceptions import DatasetNotFoundError
 from tests.data import pascal_part
-
-REAL = Path(__file__).parents[3] / "shared" / "data" / "pascal_part_synthetic" / "2010_000001.mat"
+from tests.data.shared import shared
 
 
 def structure(value):
@@ -57,15 +54,15 @@ def test_reads_what_was_written(tmp_path):
     assert overlapping > 1
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason="the sample of PASCAL-Part is not part of the repository")
 def test_the_sample_and_the_generator_have_one_structure(tmp_path):
-    person, table = read_part_objects(REAL)
+    real = shared("pascal_part_synthetic/2010_000001.mat")
+    person, table = read_part_objects(real)
     assert (person.name, [part for part, _ in person.parts]) == ("person", ["person/head", "person/torso"])
     assert (table.name, table.parts, tuple(table.mask.shape)) == ("diningtable", [], (6, 8))
     assert all(mask.any() and not (mask & ~person.mask).any() for _, mask in person.parts)
     objects = [("person", person.mask.numpy(), [(p.split("/")[1], m.numpy()) for p, m in person.parts])]
     pascal_part.save(tmp_path / "2010_000001.mat", [*objects, ("table", table.mask.numpy(), [])])
-    ours, theirs = (loadmat(file)["anno"] for file in (tmp_path / "2010_000001.mat", REAL))
+    ours, theirs = (loadmat(file)["anno"] for file in (tmp_path / "2010_000001.mat", real))
     assert structure(ours) == structure(theirs)
 
 

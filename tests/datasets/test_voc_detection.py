@@ -1,5 +1,4 @@
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,7 @@ from torch.utils.data import DataLoader
 from lightning_interp.datasets.voc_detection import VOCDetection
 from lightning_interp.exceptions import DatasetNotFoundError
 from tests.data import voc
-
-REAL = Path(__file__).parents[3] / "shared" / "data" / "voc2007"
+from tests.data.shared import shared
 
 
 def objects(data, i):
@@ -103,13 +101,13 @@ def test_bad_options_are_named(tmp_path, options, error):
         VOCDetection(tmp_path, **options)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real files of VOC2007 are not part of the repository")
 def test_real_files(tmp_path):
+    real = shared("voc2007")
     kit = tmp_path / "VOCdevkit" / "VOC2007"
     (kit / "ImageSets" / "Main").mkdir(parents=True)
     for folder in ("Annotations", "JPEGImages"):
-        (kit / folder).symlink_to(REAL / folder)
-    ids = sorted(file.stem for file in (REAL / "Annotations").glob("*.xml"))
+        (kit / folder).symlink_to(real / folder)
+    ids = sorted(file.stem for file in (real / "Annotations").glob("*.xml"))
     (kit / "ImageSets" / "Main" / "trainval.txt").write_text("\n".join(ids))
     data = VOCDetection(tmp_path, year=2007, image_set="trainval")
     assert objects(data, 0) == [("dog", 47, 239, 195, 371, False), ("person", 7, 11, 352, 498, False)]
@@ -118,7 +116,7 @@ def test_real_files(tmp_path):
     for i, id_ in enumerate(ids):
         image, target = data[i]
         assert (target["boxes"][:, 2:] <= torch.tensor([image.shape[2], image.shape[1]])).all()
-        mask = REAL / "SegmentationObject" / f"{id_}.png"
+        mask = real / "SegmentationObject" / f"{id_}.png"
         if mask.exists():  # value k of the mask is the k-th object
             with Image.open(mask) as opened:
                 instances = np.array(opened)

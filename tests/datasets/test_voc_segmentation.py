@@ -1,5 +1,4 @@
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +11,7 @@ from lightning_interp.datasets.voc_files import VOC_CLASSES, read_objects
 from lightning_interp.datasets.voc_segmentation import VOCSegmentation
 from lightning_interp.exceptions import DatasetNotFoundError
 from tests.data import voc_segmentation
-
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+from tests.data.shared import shared
 
 
 def expected(mask):
@@ -145,9 +143,9 @@ def linked(tmp_path, year, files):
     return kit
 
 
-@pytest.mark.skipif(not (SHARED / "voc2012_seg").is_dir(), reason="the real files of VOC2012 are not in the repository")
 def test_real_files_with_and_without_palette(tmp_path):
-    found = [*(SHARED / "voc2012_seg").glob("*.png"), *(SHARED / "voc2012_seg" / "decolorised").glob("*.png")]
+    real = shared("voc2012_seg")
+    found = [*real.glob("*.png"), *(real / "decolorised").glob("*.png")]
     pairs = [(path.stem, folder, path.with_suffix(suffix)) for path in found
              for folder, suffix in (("JPEGImages", ".jpg"), ("SegmentationClass", ".png"))]  # fmt: skip
     linked(tmp_path, 2012, [(folder, id_, path) for id_, folder, path in pairs])
@@ -164,9 +162,8 @@ def test_real_files_with_and_without_palette(tmp_path):
     }  # fmt: skip
 
 
-@pytest.mark.skipif(not (SHARED / "voc2007").is_dir(), reason="the real files of VOC2007 are not in the repository")
 def test_real_instances_are_in_the_order_of_the_annotation(tmp_path):
-    real = SHARED / "voc2007"
+    real = shared("voc2007")
     ids = [path.stem for path in (real / "SegmentationObject").glob("*.png")]
     files = [("SegmentationObject", id_, real / "SegmentationObject" / f"{id_}.png") for id_ in ids]
     files += [("SegmentationClass", id_, real / "SegmentationObject" / f"{id_}.png") for id_ in ids]  # only to be there

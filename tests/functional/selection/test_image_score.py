@@ -18,10 +18,10 @@ from lightning_interp.functional.selection import class_statistics, image_scores
 from lightning_interp.functional.selection.image_score import ScoreOptions
 from lightning_interp.hooks import preserved_rng
 from lightning_interp.models import CIFAR10CNN
+from tests.data.shared import shared
 from tests.functional.selection.test_statistics import Detector, Twice, chains, network, pictures
 from tests.reference import image_score as reference
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "cifar10_images.tar.gz"
 NORMS, THRESHOLDS = ("linf", "l1", "l2"), ("class_mean", "per_image")
 READINGS = [
     {"norm": norm, "threshold": threshold, "overlap": overlap}
@@ -349,10 +349,8 @@ def test_precision_rises_with_the_score_on_toy_scenes(toy):
 
 @pytest.mark.slow
 def test_precision_rises_with_the_score_on_cifar10():
-    if not REAL.exists():
-        pytest.skip("real pictures needed: ../shared/data/cifar10_images.tar.gz is not there")
     parts, classes = ([], []), []
-    with tarfile.open(REAL) as archive:
+    with tarfile.open(shared("cifar10_images.tar.gz")) as archive:
         for member in itertools.takewhile(lambda member: member.name.startswith("train"), archive):
             name, number = Path(member.name).parent.name, Path(member.name).stem
             if member.isfile() and int(number) < 800:
