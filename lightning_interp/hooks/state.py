@@ -42,6 +42,44 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def differentiable(model: nn.Module) -> Iterator[None]:
+    """Evaluate with gradients for the input alone: eval mode, parameters constant; all flags come back.
+
+    Works on frozen models and inside ``no_grad`` and ``inference_mode``.
+
+    Args:
+        model: any module whose parameters are ordinary tensors.
+
+    Raises:
+        RuntimeError: a parameter or buffer was made in ``torch.inference_mode()``: nothing can be differentiated then.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1)
+        >>> image = torch.ones(1, 2, requires_grad=True)
+        >>> with torch.no_grad(), differentiable(model):
+        ...     model(image).sum().backward()
+        >>> torch.equal(image.grad, model.weight), model.weight.grad, model.weight.requires_grad
+        (True, None, True)
+    """
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_inference():
+            raise RuntimeError(
+                f"The model cannot be differentiated: {name!r} was made in torch.inference_mode(). "
+                "Build or load the model outside of it, or use copy.deepcopy(model) outside of it."
+            )
+    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    with torch.inference_mode(False), evaluating(model):
+        try:
+            for parameter, _ in wanted:
+                parameter.requires_grad_(False)
+            with torch.enable_grad():
+                yield
+        finally:
+            for parameter, flag in wanted:
+                parameter.requires_grad_(flag)
+
+
+@contextmanager
 def preserved_rng(seed: int | None = None) -> Iterator[None]:
     """Give back the global random states of Python, NumPy, torch and all CUDA devices as they were.
 

@@ -1,0 +1,1 @@
+"""Images that show what units, layers and classes respond to."""
