@@ -16,7 +16,10 @@ from tests.data import cifar10, fashion_mnist, image_folder, imagenet, svhn, urb
 from tests.functional.test_voc_average_precision import random_images
 
 CALLBACKS = {
+    "ActivationMaximizationMonitor": lambda: callbacks.ActivationMaximizationMonitor(every_n_epochs=1, steps=2),
     "CompressionMonitor": lambda: callbacks.CompressionMonitor(**SMALL),
+    "DeconvNetMonitor": lambda: callbacks.DeconvNetMonitor(every_n_epochs=1, n_images=2, n_units=2),
+    "FilterHealthMonitor": lambda: callbacks.FilterHealthMonitor(per_class=5),
     "GeneralizationMonitor": lambda: callbacks.GeneralizationMonitor(per_class=5, batches_per_class=2),
     "NetworkDissectionMonitor": lambda: callbacks.NetworkDissectionMonitor(
         ToyConcepts(ToyScenes(10, size=16)), every_n_epochs=1, batch_size=4
@@ -27,6 +30,7 @@ CALLBACKS = {
 METRICS = {
     "ClassActivations": lambda: metrics.ClassActivations(["features.15"], [32], n_classes=3, spatial="mean"),
     "CompressionAUC": lambda: metrics.CompressionAUC(["features.15"], [1, 2], width=32, n_classes=10),
+    "FilterActivity": lambda: metrics.FilterActivity(["features.15"], [32]),
     "PoolScores": lambda: metrics.PoolScores(),
     "SelectionBalance": lambda: metrics.SelectionBalance(3),
     "SelectionPurity": lambda: metrics.SelectionPurity(3),

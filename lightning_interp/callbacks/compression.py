@@ -1,5 +1,6 @@
 """Measure, during training, how well the network classifies with compressed activations."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -9,6 +10,7 @@ from lightning_interp._checks import check_choice, check_int
 from lightning_interp._lightning import LightningModule, Trainer, rank_zero_info
 from lightning_interp.callbacks.logs import log_figure, log_values
 from lightning_interp.callbacks.monitor import Monitor
+from lightning_interp.exceptions import MeasurementWarning
 from lightning_interp.functional.compression import CompressionCurve, check_ranks, group_batches, inspect_layers
 from lightning_interp.functional.factorization import FactorizationMethod
 from lightning_interp.hooks import LayerSpec, evaluating
@@ -106,6 +108,9 @@ class CompressionMonitor(Monitor):
         """Make the metrics, by layer name, ``""`` for all layers together, and try a short one."""
         super()._plan(trainer, module)
         sample = self._drawn()
+        if len(sample.labels.unique()) == 1:
+            text = "The training set has a single class: its AuC cannot tell anything."
+            warnings.warn(text, MeasurementWarning, stacklevel=2)
         with trainer.precision_plugin.forward_context(), evaluating(module):
             image = self._converted(sample.images[:1], trainer, module)
             names, width, n_classes = inspect_layers(module, self.layers, image)

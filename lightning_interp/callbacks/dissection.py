@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from lightning_interp._checks import check_choice, check_int, check_number, message
 from lightning_interp._lightning import LightningDataModule, LightningModule, Trainer, rank_zero_info
 from lightning_interp.callbacks.concept_data import concept_picture, find_concepts, shard_concepts
-from lightning_interp.callbacks.logs import log_figure, log_values
+from lightning_interp.callbacks.logs import log_figure, snapshot_name
 from lightning_interp.callbacks.periodic import PeriodicCallback
 from lightning_interp.exceptions import MeasurementWarning
 from lightning_interp.functional.dissection import (
@@ -157,10 +157,7 @@ class NetworkDissectionMonitor(PeriodicCallback):
         if self.log_per_layer:
             for layer, row in found.unique_detectors().iterrows():
                 values |= {f"{layer}/{category}": float(count) for category, count in row.items()}
-        row = {"epoch": float(epoch), "step": float(trainer.global_step), **values}
-        self.history_.append({**row, "seconds": self.schedule.last_seconds})
-        logged = {f"{self.name}/{key}": value for key, value in values.items()}
-        log_values(trainer, pl_module, {**logged, **self._costs()})
+        self._record(trainer, pl_module, epoch, values)
         self._write(trainer, found, epoch)
         if self.log_figures:
             log_figure(trainer, f"{self.name}/detectors", lambda: plot_detectors(found))
@@ -229,8 +226,7 @@ class NetworkDissectionMonitor(PeriodicCallback):
         folder = Path(trainer.log_dir or trainer.default_root_dir) / self.name  # `log_dir` asks all ranks
         if not trainer.is_global_zero:
             return
-        stem = f"epoch_{int(epoch):03d}" if epoch == int(epoch) else f"step_{trainer.global_step:08d}"
-        path, rows = folder / f"{stem}.{self.table}", found.to_dataframe()
+        path, rows = folder / f"{snapshot_name(trainer, epoch)}.{self.table}", found.to_dataframe()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             rows.to_csv(path, index=False) if self.table == "csv" else rows.to_parquet(path, index=False)

@@ -1,16 +1,21 @@
 """Numbers and figures to whatever loggers the Trainer has."""
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from lightning_interp._lightning import LightningModule, Trainer
 from lightning_interp.exceptions import MeasurementWarning
+from lightning_interp.plots.pictures import save_png
 
-__all__ = ["log_figure", "log_values"]
+__all__ = ["log_figure", "log_values", "save_pictures", "snapshot_name"]
+
+_SPECIAL = re.compile(r"[^\w.+-]+")
 
 
 def log_values(trainer: Trainer, module: LightningModule, values: Mapping[str, float]) -> None:
@@ -71,3 +76,31 @@ def _save(figure: Figure, folder: Path, tag: str, step: int) -> None:
     path = folder / f"{tag}_{step:08d}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
+
+
+def snapshot_name(trainer: Trainer, epoch: float) -> str:
+    """Of files: ``epoch_005``, or the step in the middle of an epoch."""
+    return f"epoch_{int(epoch):03d}" if epoch == int(epoch) else f"step_{trainer.global_step:08d}"
+
+
+def save_pictures(trainer: Trainer, folder: str, pictures: Mapping[str, Tensor]) -> None:
+    """Write pictures as PNG files below the log folder, on rank zero, where the Trainer has a logger.
+
+    A picture that fails costs a warning, never the run.
+
+    Args:
+        trainer: The running Trainer.
+        folder: Name of a folder inside the log folder.
+        pictures: ``(C, H, W)`` in [0, 1] by name; other than one or three channels are averaged.
+    """
+    if trainer.barebones or not trainer.loggers or vars(trainer)["fast_dev_run"]:
+        return
+    root = Path(trainer.log_dir or trainer.default_root_dir) / folder  # asked on all ranks: it is broadcast
+    if not trainer.is_global_zero:
+        return
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for name, picture in pictures.items():
+            save_png(picture, root / f"{_SPECIAL.sub('_', name)}.png")
+    except OSError as error:
+        warnings.warn(f"The pictures in {root} were left out: {error}", MeasurementWarning, stacklevel=2)

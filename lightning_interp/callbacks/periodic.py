@@ -2,12 +2,13 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from torch import Tensor
 
 from lightning_interp._lightning import Callback, LightningModule, Trainer
+from lightning_interp.callbacks.logs import log_values
 from lightning_interp.callbacks.schedule import Schedule
 from lightning_interp.exceptions import MeasurementWarning
 from lightning_interp.hooks import preserved_rng
@@ -130,6 +131,13 @@ class PeriodicCallback(Callback):
     def _warn_of_loss(self, trainer: Trainer, reason: object) -> None:
         text = f"{type(self).__name__} could not measure at step {trainer.global_step}, training goes on: {reason}"
         warnings.warn(text, MeasurementWarning, stacklevel=3)
+
+    def _record(self, trainer: Trainer, module: LightningModule, epoch: float, values: Mapping[str, float]) -> None:
+        """Remember and log the numbers of a check."""
+        row = {"epoch": float(epoch), "step": float(trainer.global_step), **values}
+        self.history_.append({**row, "seconds": self.schedule.last_seconds})
+        logged = {f"{self.name}/{key}": value for key, value in values.items()}
+        log_values(trainer, module, {**logged, **self._costs()})
 
     def _costs(self) -> dict[str, float]:
         """What the checks cost, as values to log."""

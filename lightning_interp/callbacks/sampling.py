@@ -191,7 +191,3 @@ def _warn_about_small_classes(counts: dict[int, int], wanted: int) -> None:
             f"{len(small)} of {len(counts)} classes have fewer than {wanted} training images and are used as they are"
         )
         warnings.warn(f"{text} ({shown}{', ...' if len(small) > 5 else ''}).", MeasurementWarning, stacklevel=3)
-    if len(counts) == 1:
-        warnings.warn(
-            "The training set has a single class: its AuC cannot tell anything.", MeasurementWarning, stacklevel=3
-        )

@@ -2,6 +2,7 @@
 
 from lightning_interp.metrics.compression import CompressionAUC
 from lightning_interp.metrics.dissection import ConceptIoU, UnitActivations
+from lightning_interp.metrics.filter_health import FilterActivity
 from lightning_interp.metrics.selection import ClassActivations, PoolScores, SelectionBalance, SelectionPurity
 from lightning_interp.metrics.voc_average_precision import VOCAveragePrecision
 
@@ -9,6 +10,7 @@ __all__ = [
     "ClassActivations",
     "CompressionAUC",
     "ConceptIoU",
+    "FilterActivity",
     "PoolScores",
     "SelectionBalance",
     "SelectionPurity",

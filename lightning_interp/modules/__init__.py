@@ -3,5 +3,11 @@
 from lightning_interp.modules.assembly import AssembledClassifier
 from lightning_interp.modules.classifier import Classifier
 from lightning_interp.modules.detector import Detector
+from lightning_interp.modules.inverter import Inverter
 
-__all__ = ["AssembledClassifier", "Classifier", "Detector"]
+__all__ = [
+    "AssembledClassifier",
+    "Classifier",
+    "Detector",
+    "Inverter",
+]

@@ -135,6 +135,14 @@ def test_weights_that_became_nan_cost_a_check_not_the_run():
     assert (trainer.current_epoch, monitor.history["epoch"].tolist()) == (3, [1])
 
 
+def test_a_single_class_warns():
+    images = toy_dataset(30).tensors[0]
+    with pytest.warns(MeasurementWarning, match="single class"):
+        quiet_trainer(callbacks=[CompressionMonitor(**SMALL)]).fit(
+            Net(), DataLoader(TensorDataset(images, torch.zeros(30, dtype=torch.long)), 10)
+        )
+
+
 def test_negative_activations_are_refused_at_the_start_by_layer_name():
     with pytest.raises(NegativeActivationsError, match=r"Layer 'features.0'.*negatives"):
         quiet_trainer(callbacks=[CompressionMonitor("features.0", **SMALL)]).fit(Net(), toy_loader())

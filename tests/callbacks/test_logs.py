@@ -1,9 +1,10 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 
-from lightning_interp.callbacks.logs import log_figure, log_values
+from lightning_interp.callbacks.logs import log_figure, log_values, save_pictures, snapshot_name
 from lightning_interp.exceptions import MeasurementWarning
 
 
@@ -69,3 +70,28 @@ def test_values_reach_every_logger_and_the_trainer():
     assert logged[0][1]["logger"] is False
     log_values(trainer([logger], barebones=True), module, {"x": 1.0})
     assert len(got) == 2
+
+
+def test_pictures_are_written_once_by_rank_zero(tmp_path):
+    def write(**options):
+        running = trainer([Recorder("wandb")], tmp_path, **options)
+        running.fast_dev_run = False
+        save_pictures(running, "name/epoch_001", {"a/b:c d": torch.ones(3, 2, 2)})
+        return [path.name for path in tmp_path.rglob("*.png")]
+
+    assert write(rank=1) == []
+    assert write(barebones=True) == []
+    assert write() == ["a_b_c_d.png"]
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path):
+    (tmp_path / "name").write_text("a file in the way")
+    running = trainer([Recorder("wandb")], tmp_path)
+    running.fast_dev_run = False
+    with pytest.warns(MeasurementWarning, match="were left out"):
+        save_pictures(running, "name/epoch_001", {"a": torch.ones(3, 2, 2)})
+
+
+def test_snapshots_are_named_by_epoch_or_step(tmp_path):
+    assert snapshot_name(trainer(), 5.0) == "epoch_005"
+    assert snapshot_name(trainer(), 5.5) == "step_00000012"

@@ -70,11 +70,6 @@ def test_small_classes_are_counted_and_used_as_they_are():
     assert sample.labels.tolist() == [0] * 4 + [1] * 2
 
 
-def test_a_single_class_warns():
-    with pytest.warns(MeasurementWarning, match="single class"):
-        draw(Augmented([0] * 10))
-
-
 def test_an_empty_set_is_refused():
     with pytest.raises(ValueError, match="at least one image"):
         draw(Augmented([]))

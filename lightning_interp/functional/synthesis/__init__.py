@@ -1,6 +1,8 @@
 """Images that show what units, layers and classes respond to."""
 
 from lightning_interp.functional.synthesis.activation_maximization import Maximization, maximize_activation
+from lightning_interp.functional.synthesis.autograd_graph import rectifier_rule
+from lightning_interp.functional.synthesis.deconvnet import ProjectionMethod, Projections, deconvnet
 from lightning_interp.functional.synthesis.filter_patterns import FilterPatterns, filter_patterns
 from lightning_interp.functional.synthesis.image_params import (
     FourierImages,
@@ -21,7 +23,9 @@ from lightning_interp.functional.synthesis.objectives import (
     unit,
 )
 from lightning_interp.functional.synthesis.optimize import Ascent, ascend
+from lightning_interp.functional.synthesis.perturbation import PerturbationErrors, perturb_features, perturbation_errors
 from lightning_interp.functional.synthesis.pixels import PixelSpace
+from lightning_interp.functional.synthesis.receptive_field import receptive_fields
 from lightning_interp.functional.synthesis.regularizers import (
     AlphaNorm,
     ClipSmall,
@@ -49,14 +53,18 @@ __all__ = [
     "L2Norm",
     "Maximization",
     "Objective",
+    "PerturbationErrors",
     "PixelImages",
     "PixelSpace",
+    "ProjectionMethod",
+    "Projections",
     "Regularizer",
     "StyleTransfer",
     "TotalVariation",
     "ascend",
     "channel",
     "color_basis",
+    "deconvnet",
     "direction",
     "feature_match",
     "filter_patterns",
@@ -65,6 +73,10 @@ __all__ = [
     "log_odds",
     "logit",
     "maximize_activation",
+    "perturb_features",
+    "perturbation_errors",
+    "receptive_fields",
+    "rectifier_rule",
     "style_transfer",
     "unit",
 ]

@@ -1,7 +1,8 @@
 """What to maximise: activations of units, channels, classes and directions, alone or added up."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import torch
@@ -14,6 +15,7 @@ from lightning_interp.hooks import OUTPUT
 __all__ = ["Objective", "channel", "direction", "feature_match", "gram_match", "log_odds", "logit", "unit"]
 
 Activations: TypeAlias = Mapping[str, Tensor]
+Score: TypeAlias = Callable[[Activations], Tensor]
 Position: TypeAlias = Literal["center", "max"] | tuple[int, int]
 
 
@@ -33,7 +35,7 @@ class Objective:
     """
 
     layers: tuple[str, ...]
-    score: Callable[[Activations], Tensor]
+    score: Score
     name: str
 
     def __call__(self, activations: Activations) -> Tensor:
@@ -49,7 +51,7 @@ class Objective:
     def __mul__(self, factor: float) -> "Objective":
         check_number(factor, "factor", "Objective", low=-float("inf"))
         inner = f"({self.name})" if " + " in self.name or " - " in self.name else self.name
-        return Objective(self.layers, lambda seen: factor * self.score(seen), f"{factor:g} * {inner}")
+        return Objective(self.layers, partial(_weighted, [(factor, self.score)]), f"{factor:g} * {inner}")
 
     __rmul__ = __mul__
 
@@ -58,7 +60,7 @@ class Objective:
 
     def _joined(self, other: "Objective", sign: float, name: str) -> "Objective":
         layers = tuple(dict.fromkeys((*self.layers, *other.layers)))
-        return Objective(layers, lambda seen: self.score(seen) + sign * other.score(seen), name)
+        return Objective(layers, partial(_weighted, [(1.0, self.score), (sign, other.score)]), name)
 
 
 def unit(layer: str, index: int, *, position: Position = "center") -> Objective:
@@ -72,12 +74,7 @@ def unit(layer: str, index: int, *, position: Position = "center") -> Objective:
     Reference:
         Erhan et al., 2009; survey, eq. 7.
     """
-
-    def score(seen: Activations) -> Tensor:
-        activation = _units(seen[layer], layer, index, "unit")
-        return activation if activation.ndim == 1 else _at(activation, position, layer)
-
-    return Objective((layer,), score, f"{layer}:{index}")
+    return Objective((layer,), partial(_unit_at, layer, index, position), f"{layer}:{index}")
 
 
 def channel(layer: str, index: int) -> Objective:
@@ -90,24 +87,20 @@ def channel(layer: str, index: int) -> Objective:
     Reference:
         Olah et al., Feature Visualization, Distill 2017.
     """
-
-    def score(seen: Activations) -> Tensor:
-        activation = _units(seen[layer], layer, index, "channel")
-        return activation if activation.ndim == 1 else activation.flatten(1).mean(1)
-
-    return Objective((layer,), score, f"{layer}:{index}")
+    return Objective((layer,), partial(_channel_mean, layer, index), f"{layer}:{index}")
 
 
-def logit(index: int) -> Objective:
+def logit(index: int, *, name: str | None = None) -> Objective:
     """The score of one class in the network's output, before the softmax.
 
     Args:
         index: The class.
+        name: Its name.
 
     Reference:
         Simonyan et al., 2013; survey, section 3.2.1.
     """
-    return Objective((OUTPUT,), lambda seen: _units(seen[OUTPUT], OUTPUT, index, "logit"), f"class {index}")
+    return Objective((OUTPUT,), partial(_unit_at, OUTPUT, index, "center", owner="logit"), name or f"class {index}")
 
 
 def log_odds(index: int) -> Objective:
@@ -116,13 +109,7 @@ def log_odds(index: int) -> Objective:
     Args:
         index: The class.
     """
-
-    def score(seen: Activations) -> Tensor:
-        chosen = _units(seen[OUTPUT], OUTPUT, index, "log_odds")
-        others = torch.arange(seen[OUTPUT].shape[1], device=chosen.device) != index
-        return chosen - seen[OUTPUT][:, others].logsumexp(1)
-
-    return Objective((OUTPUT,), score, f"log odds of class {index}")
+    return Objective((OUTPUT,), partial(_log_odds, index), f"log odds of class {index}")
 
 
 def direction(layer: str, vector: Tensor, *, power: float = 2.0, name: str | None = None) -> Objective:
@@ -144,16 +131,7 @@ def direction(layer: str, vector: Tensor, *, power: float = 2.0, name: str | Non
     """
     if vector.ndim != 1 or not bool(vector.isfinite().all()) or not bool(vector.any()):
         raise ValueError(message("vector", "direction", "one finite vector that is not zero", vector))
-
-    def score(seen: Activations) -> Tensor:
-        activation = seen[layer].flatten(2) if seen[layer].ndim > 2 else seen[layer][:, :, None]
-        if activation.shape[1] != len(vector):
-            must = f"of length {activation.shape[1]}, the units of layer {layer!r}"
-            raise ValueError(message("vector", "direction", must, vector))
-        cosines = cosine_similarity(activation, vector.to(activation)[None, :, None], dim=1)
-        return (cosines.sign() * (cosines.abs() + 1e-12) ** power).mean(1)
-
-    return Objective((layer,), score, name or f"direction in {layer}")
+    return Objective((layer,), partial(_along, layer, vector, power), name or f"direction in {layer}")
 
 
 def feature_match(layer: str, target: Tensor) -> Objective:
@@ -166,7 +144,7 @@ def feature_match(layer: str, target: Tensor) -> Objective:
     Reference:
         Survey, eq. 14, normalised as by Mahendran and Vedaldi, CVPR 2015.
     """
-    return Objective((layer,), lambda seen: -_distance(seen[layer], target, layer), f"match at {layer}")
+    return Objective((layer,), partial(_match, layer, target), f"match at {layer}")
 
 
 def gram_match(layer: str, target: Tensor) -> Objective:
@@ -182,8 +160,47 @@ def gram_match(layer: str, target: Tensor) -> Objective:
     Reference:
         Gatys et al., CVPR 2016; survey, eq. 22.
     """
-    wanted = _gram(target, layer)
-    return Objective((layer,), lambda seen: -_distance(_gram(seen[layer], layer), wanted, layer), f"style of {layer}")
+    return Objective((layer,), partial(_gram_match, layer, _gram(target, layer)), f"style of {layer}")
+
+
+# Scores are functions of this module with their arguments bound, not closures: objectives can then be pickled.
+
+
+def _weighted(terms: Sequence[tuple[float, Score]], seen: Activations) -> Tensor:
+    return sum((weight * score(seen) for weight, score in terms[1:]), terms[0][0] * terms[0][1](seen))
+
+
+def _unit_at(layer: str, index: int, position: Position, seen: Activations, *, owner: str = "unit") -> Tensor:
+    activation = _units(seen[layer], layer, index, owner)
+    return activation if activation.ndim == 1 else _at(activation, position, layer)
+
+
+def _channel_mean(layer: str, index: int, seen: Activations) -> Tensor:
+    activation = _units(seen[layer], layer, index, "channel")
+    return activation if activation.ndim == 1 else activation.flatten(1).mean(1)
+
+
+def _log_odds(index: int, seen: Activations) -> Tensor:
+    chosen = _units(seen[OUTPUT], OUTPUT, index, "log_odds")
+    others = torch.arange(seen[OUTPUT].shape[1], device=chosen.device) != index
+    return chosen - seen[OUTPUT][:, others].logsumexp(1)
+
+
+def _along(layer: str, vector: Tensor, power: float, seen: Activations) -> Tensor:
+    activation = seen[layer].flatten(2) if seen[layer].ndim > 2 else seen[layer][:, :, None]
+    if activation.shape[1] != len(vector):
+        must = f"of length {activation.shape[1]}, the units of layer {layer!r}"
+        raise ValueError(message("vector", "direction", must, vector))
+    cosines = cosine_similarity(activation, vector.to(activation)[None, :, None], dim=1)
+    return (cosines.sign() * (cosines.abs() + 1e-12) ** power).mean(1)
+
+
+def _match(layer: str, target: Tensor, seen: Activations) -> Tensor:
+    return -_distance(seen[layer], target, layer)
+
+
+def _gram_match(layer: str, target: Tensor, seen: Activations) -> Tensor:
+    return -_distance(_gram(seen[layer], layer), target, layer)
 
 
 def _units(activation: Tensor, layer: str, index: int, owner: str) -> Tensor:

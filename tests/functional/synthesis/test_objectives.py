@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 import torch
 from torch.nn.functional import log_softmax
@@ -86,6 +88,14 @@ def test_gram_does_not_see_where_and_does_not_depend_on_size():
 def test_bad_places(objective, error, says):
     with pytest.raises(error, match=says):
         objective(SEEN)
+
+
+def test_they_can_be_pickled():
+    everything = 2 * unit("conv", 1) - channel("fc", 0) + log_odds(1) + direction("conv", torch.ones(3))
+    everything = everything + feature_match("conv", MAPS[:1]) + gram_match("conv", MAPS[:1])
+    again = pickle.loads(pickle.dumps(everything))
+    assert again.name == everything.name
+    assert torch.equal(again(SEEN), everything(SEEN))
 
 
 def test_bad_vectors_and_targets():

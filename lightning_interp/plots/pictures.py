@@ -1,0 +1,106 @@
+"""Pictures in a grid, each under its title."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from lightning_interp._checks import check_int, message
+from lightning_interp.plots.image_strip import displayable
+from lightning_interp.plots.style import axes_grid
+
+__all__ = ["on_grey", "plot_pictures", "save_png"]
+
+_CELL = 1.3  # inches
+
+
+def plot_pictures(
+    images: Tensor | Sequence[Tensor],
+    titles: Sequence[str] = (),
+    *,
+    rows: Sequence[str] = (),
+    n_columns: int | None = None,
+) -> Figure:
+    """Images side by side.
+
+    Args:
+        images: ``(N, C, H, W)`` or a list of ``(C, H, W)`` of any sizes, in [0, 1]; others are stretched to their own
+            range.
+        titles: Above each image; they may have several lines.
+        rows: Names of the rows, on their left.
+        n_columns: Images in a row; as many as make the rows that are named, else eight at most.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: There is no image, or the number of titles or rows does not fit.
+
+    Example:
+        >>> import torch
+        >>> figure = plot_pictures(torch.rand(4, 3, 8, 8), list("abcd"), rows=["above", "below"])
+        >>> [axis.get_title() for axis in figure.axes[:2]], figure.axes[2].texts[0].get_text()
+        (['a', 'b'], 'below')
+    """
+    if not len(images) or (titles and len(titles) != len(images)):
+        raise ValueError(
+            message("titles", "plot_pictures", f"one for each of {len(images)} images, at least one", titles)
+        )
+    columns = n_columns or (-(-len(images) // len(rows)) if rows else min(8, len(images)))
+    check_int(columns, "n_columns", "plot_pictures")
+    n_rows = -(-len(images) // columns)
+    if rows and len(rows) != n_rows:
+        raise ValueError(message("rows", "plot_pictures", f"a name for each of {n_rows} rows", rows))
+    lines = [
+        max((t.count("\n") + 1 for t in titles[r * columns : (r + 1) * columns] if t), default=0) for r in range(n_rows)
+    ]
+    letters = max((len(line) for title in titles for line in title.split("\n")), default=0)
+    width = max(_CELL, 0.07 * letters + 0.1)
+    figure, axes = axes_grid(n_rows, columns, width=width, height=_CELL + 0.15 * sum(lines) / n_rows)
+    for axis in axes:
+        axis.set_axis_off()
+    for i, image in enumerate(images):
+        axes[i].imshow(displayable(image), interpolation="nearest")
+        if titles:
+            axes[i].set_title(titles[i], fontsize=8)
+    for row, name in enumerate(rows):
+        _name(axes[row * columns], name)
+    return figure
+
+
+def on_grey(signed: Tensor) -> Tensor:
+    """Signed numbers as a picture on mid-grey, on a symmetric scale of their own.
+
+    Args:
+        signed: ``(C, h, w)``; channels that are no three colours are averaged.
+
+    Returns:
+        ``(1 or 3, h, w)`` in [0, 1], 0 being 1/2.
+
+    Example:
+        >>> on_grey(torch.tensor([[[-2.0, 0.0, 1.0]]])).tolist()
+        [[[0.0, 0.5, 0.75]]]
+    """
+    pattern = signed.detach().float().cpu()
+    pattern = pattern if len(pattern) == 3 else pattern.mean(0, keepdim=True)
+    return 0.5 + pattern / (2 * pattern.abs().amax().clamp(min=torch.finfo(pattern.dtype).tiny))
+
+
+def save_png(picture: Tensor, path: str | Path) -> None:
+    """Write a picture, pixel by pixel.
+
+    Args:
+        picture: ``(C, H, W)`` in [0, 1]; others are stretched to their own range, and channels that are no three
+            colours averaged.
+        path: The file.
+    """
+    Image.fromarray(np.round(255 * displayable(picture)).astype(np.uint8)).save(path)
+
+
+def _name(axis: Axes, name: str) -> None:
+    axis.text(-0.1, 0.5, name, rotation=90, ha="right", va="center", transform=axis.transAxes, fontsize=8)
