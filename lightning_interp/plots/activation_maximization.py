@@ -21,6 +21,7 @@ def plot_maximization(found: Maximization, *, n_columns: int | None = None) -> F
         The figure.
 
     Example:
+        >>> import torch
         >>> from lightning_interp.functional.synthesis import PixelSpace
         >>> images, scores = torch.rand(2, 3, 8, 8), torch.tensor([1.5, 20.0])
         >>> found = Maximization(("conv:3", "class 1"), images, scores, scores[None], "steps", PixelSpace())
@@ -44,6 +45,7 @@ def plot_ascent(found: Maximization) -> Figure:
         The figure.
 
     Example:
+        >>> import torch
         >>> from lightning_interp.functional.synthesis import PixelSpace
         >>> trace = torch.arange(10.0)[:, None]
         >>> found = Maximization(("conv:3",), torch.rand(1, 3, 8, 8), trace[-1], trace, "steps", PixelSpace())
@@ -71,6 +73,7 @@ def plot_filter_patterns(found: FilterPatterns, *, n_units: int = 8) -> Figure:
         The figure.
 
     Example:
+        >>> import torch
         >>> filters = torch.randn(4, 3, 5, 5)
         >>> figure = plot_filter_patterns(FilterPatterns("conv", filters, filters, torch.ones(4)))
         >>> figure.axes[0].get_title().splitlines()

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lightning_interp._checks import message
 from lightning_interp.functional.synthesis.deconvnet import Projections
-from lightning_interp.plots.filters import signed_picture
 from lightning_interp.plots.image_strip import displayable
+from lightning_interp.plots.pictures import on_grey
 from lightning_interp.plots.style import axes_grid
 
 __all__ = ["plot_projection_evolution", "plot_projections"]
@@ -126,7 +126,9 @@ def _canvas(projections: Projections, *, n_rows: int, width: float, head: float)
 
 
 def _projection(projections: Projections, row: int, image: int, crop: bool) -> Any:
-    return _cut(signed_picture(projections.maps[row, image], clipped=_CLIPPED), projections, row, image, crop)
+    return _cut(
+        on_grey(projections.maps[row, image], clipped=_CLIPPED).permute(1, 2, 0).numpy(), projections, row, image, crop
+    )
 
 
 def _cut(picture: Any, projections: Projections, row: int, image: int, crop: bool) -> Any:

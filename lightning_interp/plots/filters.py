@@ -1,14 +1,13 @@
 """First-layer filters side by side."""
 
-from typing import Any
-
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from lightning_interp._checks import check_int, message
+from lightning_interp.plots.pictures import on_grey
 from lightning_interp.plots.style import COLORS, axes_grid
 
-__all__ = ["plot_filters", "signed_picture"]
+__all__ = ["plot_filters"]
 
 _CELL = 0.42  # inches
 _FILLED = 0.92  # of a cell
@@ -50,7 +49,7 @@ def plot_filters(weight: Tensor, *, n_columns: int = 16, dead: Tensor | None = N
     for i, one in enumerate(weight):
         left, top = i % columns, -(i // columns) * tall
         right, bottom = left + _FILLED, top - _FILLED * tall
-        axis.imshow(signed_picture(one), extent=(left, right, bottom, top), interpolation="nearest")
+        axis.imshow(on_grey(one).permute(1, 2, 0), extent=(left, right, bottom, top), interpolation="nearest")
         if i % columns == 0:
             axis.text(left - 0.15, (top + bottom) / 2, str(i), ha="right", va="center", fontsize=8)
         if dead is not None and dead[i]:
@@ -61,20 +60,3 @@ def plot_filters(weight: Tensor, *, n_columns: int = 16, dead: Tensor | None = N
     n_dead = 0 if dead is None else int(dead.sum())
     axis.set_title(f"{len(weight)} filters" + (f", {n_dead} dead (crossed out)" if n_dead else ""), fontsize=10)
     return figure
-
-
-def signed_picture(values: Tensor, *, clipped: float = 0.0) -> Any:
-    """``(h, w, 3)`` in [0, 1] of signed ``(C, h, w)``: 0 is mid-grey, the largest value of either sign is at an end.
-
-    Three channels are colours; of others the mean is shown in grey.
-
-    Args:
-        values: What to show.
-        clipped: Share of the values other than 0, the largest, that need not fit into the scale.
-    """
-    shown = values.detach().float().cpu()
-    if len(shown) != 3:
-        shown = shown.mean(0, keepdim=True).expand(3, -1, -1)
-    sizes = shown[shown != 0].abs()
-    scale = float(sizes.kthvalue(max(1, round(len(sizes) * (1 - clipped)))).values) if len(sizes) else 1.0
-    return (shown / (2 * scale) + 0.5).clamp(0, 1).permute(1, 2, 0).numpy()

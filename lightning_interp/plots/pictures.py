@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -73,22 +72,27 @@ def plot_pictures(
     return figure
 
 
-def on_grey(signed: Tensor) -> Tensor:
-    """Signed numbers as a picture on mid-grey, on a symmetric scale of their own.
+def on_grey(signed: Tensor, *, clipped: float = 0.0) -> Tensor:
+    """Signed numbers as a picture: 0 is mid-grey, the largest number of either sign is at an end.
 
     Args:
-        signed: ``(C, h, w)``; channels that are no three colours are averaged.
+        signed: ``(C, h, w)``: three channels are colours; of others the mean is shown in grey.
+        clipped: Share of the numbers other than 0, the largest, that need not fit into the scale.
 
     Returns:
-        ``(1 or 3, h, w)`` in [0, 1], 0 being 1/2.
+        ``(3, h, w)`` in [0, 1].
 
     Example:
-        >>> on_grey(torch.tensor([[[-2.0, 0.0, 1.0]]])).tolist()
-        [[[0.0, 0.5, 0.75]]]
+        >>> import torch
+        >>> on_grey(torch.tensor([[[-2.0, 0.0, 1.0]]]))[0].tolist()
+        [[0.0, 0.5, 0.75]]
     """
-    pattern = signed.detach().float().cpu()
-    pattern = pattern if len(pattern) == 3 else pattern.mean(0, keepdim=True)
-    return 0.5 + pattern / (2 * pattern.abs().amax().clamp(min=torch.finfo(pattern.dtype).tiny))
+    shown = signed.detach().float().cpu()
+    if len(shown) != 3:
+        shown = shown.mean(0, keepdim=True).expand(3, -1, -1)
+    sizes = shown[shown != 0].abs()
+    scale = float(sizes.kthvalue(max(1, round(len(sizes) * (1 - clipped)))).values) if len(sizes) else 1.0
+    return (shown / (2 * scale) + 0.5).clamp(0, 1)
 
 
 def save_png(picture: Tensor, path: str | Path) -> None:

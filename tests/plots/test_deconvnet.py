@@ -5,7 +5,7 @@ from torch import nn
 
 from lightning_interp.functional.synthesis.deconvnet import deconvnet
 from lightning_interp.plots.deconvnet import plot_projection_evolution, plot_projections
-from lightning_interp.plots.filters import signed_picture
+from lightning_interp.plots.pictures import on_grey
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_each_unit_has_a_row_of_patches_and_projections(projections):
             assert shown[4 * row + 2 * i].shape == (3, 3, 3)
             assert np.allclose(shown[4 * row + 2 * i], patch.permute(1, 2, 0))
             top, left, bottom, right = projections.fields[row, i].tolist()
-            whole = signed_picture(projections.maps[row, i], clipped=0.005)
+            whole = on_grey(projections.maps[row, i], clipped=0.005).permute(1, 2, 0).numpy()
             assert np.allclose(shown[4 * row + 2 * i + 1], whole[top:bottom, left:right])
     assert all(image.origin == "upper" for image in figure.axes[0].images)
     assert figure.axes[0].get_title() == "DeconvNet, layer 1"
@@ -89,7 +89,9 @@ def test_evolution_has_a_row_per_unit_and_image_and_a_column_per_epoch(projectio
         unit, i = divmod(row, 2)
         assert np.allclose(shown[3 * row], projections.images[i].permute(1, 2, 0))
         for column, epoch in enumerate((projections, later), start=1):
-            assert np.allclose(shown[3 * row + column], signed_picture(epoch.maps[unit, i], clipped=0.005))
+            assert np.allclose(
+                shown[3 * row + column], on_grey(epoch.maps[unit, i], clipped=0.005).permute(1, 2, 0).numpy()
+            )
     assert texts(figure)[:3] == ["epoch 2.5", "epoch 10", "unit 0\nimage 0"]
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_interp.plots.filters import plot_filters, signed_picture
+from lightning_interp.plots.filters import plot_filters
 
 
 def test_filters_stand_upright_in_reading_order():
@@ -30,34 +30,6 @@ def test_dead_filters_are_crossed_out():
     crosses = [line.get_xydata().mean(0).tolist() for line in axis.lines]
     middles = [np.array(axis.images[i].get_extent()).reshape(2, 2).mean(1).tolist() for i in (1, 1, 4, 4)]
     assert crosses == middles
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([[-2.0, 0.0], [1.0, 0.0], [0.0, 2.0]], [[0, 0.75, 0.5], [0.5, 0.5, 1]]),
-        ([[-1.0, 0.5]], [[0, 0, 0], [0.75, 0.75, 0.75]]),
-        ([[-1.0, 0.5], [3.0, 0.5], [0.0, 0.0], [0.0, 0.0]], [[1, 1, 1], [0.75, 0.75, 0.75]]),
-        ([[0.0, 0.0]], [[0.5, 0.5, 0.5]] * 2),
-    ],
-    ids=["colours", "grey", "four channels", "nothing"],
-)
-def test_zero_is_grey_and_the_scale_is_symmetric(values, expected):
-    picture = signed_picture(torch.tensor(values)[:, None])
-    assert picture[0].tolist() == pytest.approx(np.array(expected))
-
-
-def test_a_few_large_values_may_be_clipped():
-    values = torch.linspace(-1, 1, 100).expand(3, 1, 100).clone()
-    values[:, 0, 7] = 500.0
-    picture = signed_picture(values, clipped=0.01)
-    assert picture[0, 7].tolist() == [1, 1, 1]
-    assert picture[0, 0].tolist() == pytest.approx([0, 0, 0])
-    assert signed_picture(values)[0, 0].tolist() == pytest.approx([0.499] * 3)
-
-
-def test_no_pixels():
-    assert signed_picture(torch.zeros(3, 0, 4)).shape == (0, 4, 3)
 
 
 @pytest.mark.parametrize(

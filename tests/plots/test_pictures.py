@@ -35,11 +35,32 @@ def test_titles_that_do_not_fit():
         plot_pictures(torch.rand(4, 3, 3, 3), rows=["a"], n_columns=2)
 
 
-def test_signed_numbers_lie_around_mid_grey():
-    signed = torch.tensor([-3.0, 0.0, 1.5]).expand(3, 1, 3)
-    torch.testing.assert_close(on_grey(signed), torch.tensor([0.0, 0.5, 0.75]).expand(3, 1, 3))
-    assert on_grey(torch.zeros(1, 2, 2)).unique().tolist() == [0.5]
-    assert on_grey(torch.randn(7, 2, 2)).shape == (1, 2, 2)
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([[-2.0, 0.0], [1.0, 0.0], [0.0, 2.0]], [[0, 0.75, 0.5], [0.5, 0.5, 1]]),
+        ([[-1.0, 0.5]], [[0, 0, 0], [0.75, 0.75, 0.75]]),
+        ([[-1.0, 0.5], [3.0, 0.5], [0.0, 0.0], [0.0, 0.0]], [[1, 1, 1], [0.75, 0.75, 0.75]]),
+        ([[0.0, 0.0]], [[0.5, 0.5, 0.5]] * 2),
+    ],
+    ids=["colours", "grey", "four channels", "nothing"],
+)
+def test_zero_is_grey_and_the_scale_is_symmetric(values, expected):
+    picture = on_grey(torch.tensor(values)[:, None])
+    assert picture[:, 0].T.tolist() == pytest.approx(np.array(expected))
+
+
+def test_a_few_large_values_may_be_clipped():
+    values = torch.linspace(-1, 1, 100).expand(3, 1, 100).clone()
+    values[:, 0, 7] = 500.0
+    picture = on_grey(values, clipped=0.01)
+    assert picture[:, 0, 7].tolist() == [1, 1, 1]
+    assert picture[:, 0, 0].tolist() == pytest.approx([0, 0, 0])
+    assert on_grey(values)[:, 0, 0].tolist() == pytest.approx([0.499] * 3)
+
+
+def test_no_pixels():
+    assert on_grey(torch.zeros(3, 0, 4)).shape == (3, 0, 4)
 
 
 def test_a_file_holds_every_pixel(tmp_path):

@@ -215,7 +215,7 @@ def _gradient(scores: Tensor, images: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(total, images, retain_graph=True)
     silent = (gradient.flatten(1) == 0).all(1)
     if bool(silent.any()):
-        with rectifier_rule(total, "linear"):
+        with rectifier_rule(total, "linear", inputs=images):
             (rescued,) = torch.autograd.grad(total, images, retain_graph=True)
         gradient = torch.where(silent.view(-1, *[1] * (images.ndim - 1)), rescued, gradient)
     return gradient
