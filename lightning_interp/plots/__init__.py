@@ -1,6 +1,13 @@
 """Results to matplotlib figures: nothing here computes, shows or saves."""
 
 from lightning_interp.plots.activation_maximization import plot_ascent, plot_filter_patterns, plot_maximization
+from lightning_interp.plots.adversarial import (
+    plot_activation_change,
+    plot_adversarial,
+    plot_changed_maps,
+    plot_fooling,
+    plot_roc,
+)
 from lightning_interp.plots.compression import plot_compression_curve, plot_compression_history
 from lightning_interp.plots.deconvnet import plot_projection_evolution, plot_projections
 from lightning_interp.plots.dissection import (
@@ -22,7 +29,10 @@ from lightning_interp.plots.selection import (
 )
 
 __all__ = [
+    "plot_activation_change",
+    "plot_adversarial",
     "plot_ascent",
+    "plot_changed_maps",
     "plot_compression_curve",
     "plot_compression_history",
     "plot_detector_comparison",
@@ -30,6 +40,7 @@ __all__ = [
     "plot_detectors",
     "plot_filter_patterns",
     "plot_filters",
+    "plot_fooling",
     "plot_image_strip",
     "plot_inversion_errors",
     "plot_maximization",
@@ -38,6 +49,7 @@ __all__ = [
     "plot_projections",
     "plot_ranking_precision",
     "plot_reconstructions",
+    "plot_roc",
     "plot_score_histogram",
     "plot_score_intervals",
     "plot_selection_history",

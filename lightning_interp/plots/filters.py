@@ -49,7 +49,7 @@ def plot_filters(weight: Tensor, *, n_columns: int = 16, dead: Tensor | None = N
     for i, one in enumerate(weight):
         left, top = i % columns, -(i // columns) * tall
         right, bottom = left + _FILLED, top - _FILLED * tall
-        axis.imshow(on_grey(one).permute(1, 2, 0), extent=(left, right, bottom, top), interpolation="nearest")
+        axis.imshow(on_grey(one).permute(1, 2, 0).numpy(), extent=(left, right, bottom, top), interpolation="nearest")
         if i % columns == 0:
             axis.text(left - 0.15, (top + bottom) / 2, str(i), ha="right", va="center", fontsize=8)
         if dead is not None and dead[i]:
