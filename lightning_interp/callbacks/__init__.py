@@ -7,6 +7,7 @@ from lightning_interp.callbacks.dissection import NetworkDissectionMonitor
 from lightning_interp.callbacks.early_stopping import NMFEarlyStopping
 from lightning_interp.callbacks.filter_health import FilterHealthMonitor
 from lightning_interp.callbacks.generalization import GeneralizationMonitor
+from lightning_interp.callbacks.heatmap import HeatmapMonitor
 from lightning_interp.callbacks.pseudo_label import PseudoLabelSelection
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "DeconvNetMonitor",
     "FilterHealthMonitor",
     "GeneralizationMonitor",
+    "HeatmapMonitor",
     "NMFEarlyStopping",
     "NetworkDissectionMonitor",
     "PseudoLabelSelection",

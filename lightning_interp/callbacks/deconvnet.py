@@ -7,10 +7,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from lightning_interp._checks import check_choice, check_int, message
+from lightning_interp._checks import check_choice, check_int
 from lightning_interp._lightning import LightningModule, Trainer, rank_zero_info
-from lightning_interp.callbacks.concept_data import concept_picture
-from lightning_interp.callbacks.sampling import TrainingSample
 from lightning_interp.callbacks.snapshots import SnapshotMonitor
 from lightning_interp.functional.synthesis import ProjectionMethod, Projections, deconvnet
 from lightning_interp.hooks import LayerSpec, evaluating, forward_to, select_layers
@@ -72,11 +70,9 @@ class DeconvNetMonitor(SnapshotMonitor):
         name: str = "deconvnet",
         **kwargs: Any,
     ) -> None:
-        super().__init__(name=name, every_n_epochs=every_n_epochs, n_images=n_images, **kwargs)
+        super().__init__(images, name=name, every_n_epochs=every_n_epochs, n_images=n_images, **kwargs)
         owner = type(self).__name__
-        if images is not None and (not isinstance(images, Tensor) or images.ndim != 4 or not len(images)):
-            raise ValueError(message("images", owner, "a tensor (N, C, H, W) with at least one image, or None", images))
-        self.images, self.layers, self.units = images, layers, None if units is None else list(units)
+        self.layers, self.units = layers, None if units is None else list(units)
         check_choice(method, "method", owner, get_args(ProjectionMethod))
         self.method: ProjectionMethod = method
         self.n_units = check_int(n_units, "n_units", owner)
@@ -87,11 +83,6 @@ class DeconvNetMonitor(SnapshotMonitor):
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
             self.projections_ = {}
-
-    def _draw_sample(self, trainer: Trainer, dataset: Any = None) -> TrainingSample:
-        if self.images is None:
-            return super()._draw_sample(trainer, dataset)
-        return TrainingSample(self.images, torch.zeros(len(self.images), dtype=torch.long))
 
     def _plan(self, trainer: Trainer, module: LightningModule) -> None:
         """Choose images and layers, and project one unit of each: what does not work must be told now."""
@@ -119,8 +110,7 @@ class DeconvNetMonitor(SnapshotMonitor):
             return
         self.projections_ = found
         active = torch.cat([(each.activations > 0).flatten() for each in found.values()])
-        sources = (trainer.datamodule,)  # type: ignore[attr-defined]  # set by a connector
-        pictures = torch.stack([concept_picture(image, *sources) for image in self._drawn().images.cpu()])
+        pictures = self._pictures(trainer)
         self._snapshot(
             trainer,
             pl_module,

@@ -10,10 +10,11 @@ import lightning_interp.models
 import lightning_interp.modules  # noqa: F401
 from lightning_interp._lightning import LightningDataModule, LightningModule, cli
 from lightning_interp.cli.demo import demo
+from lightning_interp.cli.heatmaps import heatmaps
 
 __all__ = ["InterpCLI", "main"]
 
-_VERBS: dict[str, Callable[[Sequence[str]], None]] = {"demo": demo}
+_VERBS: dict[str, Callable[[Sequence[str]], None]] = {"demo": demo, "heatmaps": heatmaps}
 
 
 class InterpCLI(cli.LightningCLI):

@@ -53,9 +53,10 @@ def forward_to(model: nn.Module, layers: str | Sequence[str]) -> Iterator[Featur
     chosen = {name for name in addresses.values() if name != OUTPUT}
     stops = OUTPUT not in addresses.values()
     seen: dict[str, Tensor] = {}
+    running = False
 
     def record(name: str, inputs: object, output: object) -> object:
-        if name not in chosen:
+        if name not in chosen or not running:  # the model may be called for itself, too
             return None
         seen[name] = _tensor(output, name)
         if stops and len(seen) == len(chosen):
@@ -66,11 +67,15 @@ def forward_to(model: nn.Module, layers: str | Sequence[str]) -> Iterator[Featur
     watcher = CallWatcher(model, chosen, record)
 
     def features(images: Tensor) -> dict[str, Tensor]:
+        nonlocal running
         seen.clear()
+        running = True
         try:
             output = unwrap(model)(images)
         except _Reached:
             output = None
+        finally:
+            running = False
         if not stops:
             seen[OUTPUT] = _tensor(output, OUTPUT)
         watcher.check_reached(sorted(chosen), "layers", "forward_to")

@@ -18,6 +18,7 @@ from lightning_interp.plots.dissection import (
 )
 from lightning_interp.plots.filters import plot_filters
 from lightning_interp.plots.generalization import plot_signals
+from lightning_interp.plots.heatmap import plot_factor_maps, plot_heatmap_sweep, plot_heatmaps
 from lightning_interp.plots.image_strip import plot_image_strip
 from lightning_interp.plots.inversion import plot_inversion_errors, plot_reconstructions
 from lightning_interp.plots.pictures import plot_pictures, save_png
@@ -38,9 +39,12 @@ __all__ = [
     "plot_detector_comparison",
     "plot_detector_history",
     "plot_detectors",
+    "plot_factor_maps",
     "plot_filter_patterns",
     "plot_filters",
     "plot_fooling",
+    "plot_heatmap_sweep",
+    "plot_heatmaps",
     "plot_image_strip",
     "plot_inversion_errors",
     "plot_maximization",

@@ -13,6 +13,7 @@ from lightning_interp.callbacks import (
     DeconvNetMonitor,
     FilterHealthMonitor,
     GeneralizationMonitor,
+    HeatmapMonitor,
     NetworkDissectionMonitor,
     NMFEarlyStopping,
     PseudoLabelSelection,
@@ -32,6 +33,7 @@ MAKERS = {
     "DeconvNetMonitor": lambda: DeconvNetMonitor(every_n_epochs=1, n_images=2, n_units=2),
     "FilterHealthMonitor": lambda: FilterHealthMonitor(per_class=5),
     "GeneralizationMonitor": lambda: GeneralizationMonitor(SIGNALS_OF_EACH_KIND, per_class=5, batches_per_class=2),
+    "HeatmapMonitor": lambda: HeatmapMonitor(every_n_epochs=1, n_images=2, k=2),
     "NetworkDissectionMonitor": lambda: NetworkDissectionMonitor(
         ToyConcepts(ToyScenes(10, size=16)), every_n_epochs=1, batch_size=4
     ),

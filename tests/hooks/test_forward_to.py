@@ -67,6 +67,16 @@ def test_calls_of_a_shared_layer_are_told_apart():
     assert not torch.equal(seen["1"], again["1"])
 
 
+def test_the_model_can_be_called_for_itself_inside(net):
+    images = torch.rand(2, 3, 32, 32)
+    expected = net.eval()(images)
+    with forward_to(net, "features.3") as features, forward_to(net, "features.1") as others:
+        seen = features(images)["features.3"].clone()
+        assert torch.equal(net(images), expected)
+        assert torch.equal(net.features[2:4](others(images)["features.1"]), seen)
+        assert torch.equal(features(images)["features.3"], seen)
+
+
 def test_bad_layers(net):
     with pytest.raises(ValueError, match="names of one layer each; this matches 3"), forward_to(net, "features.1[0-2]"):
         pass
