@@ -5,6 +5,7 @@ from lightning_interp.datamodules.cifar10 import CIFAR10DataModule
 from lightning_interp.datamodules.classification import ClassificationDataModule
 from lightning_interp.datamodules.concepts import ConceptDataModule
 from lightning_interp.datamodules.fashion_mnist import FashionMNISTDataModule
+from lightning_interp.datamodules.icoseg import ICosegDataModule
 from lightning_interp.datamodules.image_folder import ImageFolderDataModule
 from lightning_interp.datamodules.imagenet import ImageNetDataModule
 from lightning_interp.datamodules.pascal_part import PascalPartDataModule
@@ -20,6 +21,7 @@ __all__ = [
     "ClassificationDataModule",
     "ConceptDataModule",
     "FashionMNISTDataModule",
+    "ICosegDataModule",
     "ImageFolderDataModule",
     "ImageNetDataModule",
     "PascalPartDataModule",

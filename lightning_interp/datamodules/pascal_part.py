@@ -21,7 +21,8 @@ class PascalPartDataModule(ConceptDataModule):
         root: holds ``VOCdevkit/VOC2010`` (VOCtrainval_03-May-2010.tar) and ``Annotations_Part`` (trainval.tar.gz of
             PASCAL-Part), both unpacked there.
         categories: ``"object"``, ``"part"`` or both.
-        groups: parts of one's own, each a list of official parts: ``{"leg": ["cow/*leg", "horse/*leg"]}``.
+        groups: parts of one's own, each a list of official parts. Those of cows in the thesis, table 4.5:
+            ``{"head": ["cow/head"], "neck+torso": ["cow/neck", "cow/torso"], "leg": ["cow/*leg"]}``.
         numbered: keep parts such as ``"car/wheel_1"`` and ``"car/wheel_2"`` apart.
         size: side, or height and width: pictures are scaled to cover it and cut to their centre, masks cut to the same
             centre. None leaves them as they are: batches are lists then.

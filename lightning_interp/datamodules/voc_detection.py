@@ -15,7 +15,7 @@ from lightning_interp._checks import check_int, message
 from lightning_interp.datamodules.seeded import SeededDataModule
 from lightning_interp.datasets.detection_pool import GrowingDetection
 from lightning_interp.datasets.pools import UnlabeledPool
-from lightning_interp.datasets.voc_detection import ImageSet, VOCDetection
+from lightning_interp.datasets.voc_detection import Flag, ImageSet, VOCDetection
 from lightning_interp.datasets.voc_files import VOC_CLASSES
 from lightning_interp.exceptions import DatasetNotFoundError
 
@@ -40,6 +40,9 @@ class VOCDetectionDataModule(SeededDataModule):
     under the boxes given. A Trainer counts the batches of an epoch once: epochs keep that number of batches, each a
     fresh random part of the grown set, unless ``Trainer(reload_dataloaders_every_n_epochs=1)`` lets them grow with it.
     DDP needs that option.
+
+    *Co-localisation.* ``class_images(name)`` lists the labelled pictures of one class with their boxes, on
+    ``labeled="2007/trainval"`` by convention.
 
     Args:
         root: holds ``VOCdevkit``, or is downloaded to.
@@ -168,6 +171,25 @@ class VOCDetectionDataModule(SeededDataModule):
                 " `set_pseudo_labels`."
             )
         grown.set_pseudo_labels(indices, targets)
+
+    def class_images(self, name: str, *, ignore: Sequence[Flag] = ("difficult", "truncated")) -> dict[int, Tensor]:
+        """The labelled pictures in which one class is to be localised, after ``setup``.
+
+        Args:
+            name: the class.
+            ignore: leave out pictures in which every object of the class is difficult or truncated; () takes all.
+
+        Returns:
+            For the position of every such picture in ``labeled_dataset`` the boxes ``(n, 4)`` of the class in it, those
+            of difficult objects with ``keep_difficult=True`` only.
+
+        Raises:
+            ValueError: an unknown class or flag.
+        """
+        parts: Any = self.labeled_dataset.datasets
+        starts = [0, *self.labeled_dataset.cumulative_sizes]
+        found = [part.class_images(name, ignore=ignore) for part in parts]
+        return {start + i: boxes for start, each in zip(starts, found, strict=False) for i, boxes in each.items()}
 
     @property
     def val_dataloader(self) -> Callable[[], Any]:

@@ -10,6 +10,7 @@ from lightning_interp.datasets.concept_view import (
 from lightning_interp.datasets.concepts import ConceptDataset, collate_concepts, stack_masks
 from lightning_interp.datasets.detection_pool import GrowingDetection
 from lightning_interp.datasets.folder_images import FolderImages
+from lightning_interp.datasets.icoseg import ICoseg
 from lightning_interp.datasets.image_tensors import ImageTensors, Normalize
 from lightning_interp.datasets.imagenet import ImageNetImages
 from lightning_interp.datasets.label_noise import noisy_labels
@@ -32,6 +33,7 @@ __all__ = [
     "FolderImages",
     "GrowingDataset",
     "GrowingDetection",
+    "ICoseg",
     "ImageNetImages",
     "ImageTensors",
     "LabeledSubset",

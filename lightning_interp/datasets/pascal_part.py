@@ -36,7 +36,8 @@ class PascalPart(Dataset[tuple[Any, dict[str, Any]]]):
     Parts are called ``"dog/head"``, by the names in the files: l and r are the animal's own sides, and ``rear`` is the
     right ear. A head contains its eyes: where concepts overlap the target is a stack ``(L, h, w)``, else it is a mask
     ``(h, w)``. Boat, chair, diningtable and sofa have no parts, only a silhouette; a picture in which no object has
-    parts is not annotated with ``"part"``.
+    parts is not annotated with ``"part"``. The pictures of one class, as the thesis takes them, have the indices that
+    ``VOCDetection(root, year=2010, image_set=image_set).class_images(name)`` gives.
 
     Args:
         root: holds ``VOCdevkit/VOC2010`` and the folder ``Annotations_Part`` of the official archive.

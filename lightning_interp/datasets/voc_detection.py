@@ -1,6 +1,6 @@
 """PASCAL VOC for detection: pictures with boxes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,7 +16,9 @@ from lightning_interp.datasets.voc_files import VOC_CLASSES, find_voc, read_ids,
 from lightning_interp.exceptions import DatasetNotFoundError
 
 ImageSet = Literal["train", "val", "trainval", "test"]
+Flag = Literal["difficult", "truncated"]
 Target = dict[str, Any]
+_FLAGS = {"difficult": 5, "truncated": 6}  # columns of the table
 
 
 class VOCDetection(Dataset[tuple[Any, Target]]):
@@ -67,7 +69,8 @@ class VOCDetection(Dataset[tuple[Any, Target]]):
         objects = [read_objects(self.folder / "Annotations" / f"{name}.xml") for name in self.ids]
         kept = [[each for each in found if keep_difficult or not each.difficult] for found in objects]
         # one table for all pictures: thousands of small tensors are slow to send to loader workers
-        self._table = torch.tensor([(*o.box, o.label, o.difficult) for found in kept for o in found]).reshape(-1, 6)
+        rows = [(*each.box, each.label, each.difficult, each.truncated) for found in kept for each in found]
+        self._table = torch.tensor(rows, dtype=torch.long).reshape(-1, 7)
         self._starts = [0, *accumulate(map(len, kept))]
 
     def __len__(self) -> int:
@@ -87,13 +90,39 @@ class VOCDetection(Dataset[tuple[Any, Target]]):
     def target(self, index: int) -> Target:
         """Boxes of one picture, without the picture."""
         index = range(len(self))[index]
-        rows = self._table[self._starts[index] : self._starts[index + 1]].long()
+        rows = self._table[self._starts[index] : self._starts[index + 1]]
         return {
             "boxes": rows[:, :4].float(),
             "labels": rows[:, 4].clone(),
             "difficult": rows[:, 5].bool(),
             "image_id": self.ids[index],
         }
+
+    def class_images(self, name: str, *, ignore: Sequence[Flag] = ("difficult", "truncated")) -> dict[int, Tensor]:
+        """The set of pictures in which one class is to be localised.
+
+        Args:
+            name: the class.
+            ignore: leave out pictures in which every object of the class is difficult or truncated; () takes all.
+
+        Returns:
+            For the index of every such picture, in order, the boxes ``(n, 4)`` of the class in it: all of them, since a
+            box around a truncated object is right, too.
+
+        Raises:
+            ValueError: an unknown class or flag.
+
+        Reference:
+            Thesis, section 4.4: on the list ``"trainval"`` of 2007.
+        """
+        owner = "VOCDetection.class_images"
+        label = 1 + VOC_CLASSES.index(check_choice(name, "name", owner, VOC_CLASSES))
+        flags = [_FLAGS[check_choice(flag, "ignore", owner, tuple(_FLAGS))] for flag in ignore]
+        own = self._table[:, 4] == label
+        clear = own & ~self._table[:, flags].bool().any(1)
+        pictures = torch.repeat_interleave(torch.tensor(self._starts).diff())  # of every row
+        found = pictures[clear].unique().tolist()
+        return {index: self._table[own & (pictures == index), :4].float() for index in found}
 
     def _check_pictures(self) -> None:
         folder = self.folder / "JPEGImages"

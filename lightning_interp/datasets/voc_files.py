@@ -17,11 +17,12 @@ _LARGEST = 2**20  # no picture has more pixels in a row
 
 
 class VOCObject(NamedTuple):
-    """One object: its class from 1, its box as left, top, right, bottom (right and bottom exclusive), and its flag."""
+    """One object: its class from 1, its box as left, top, right, bottom (right and bottom exclusive), and its flags."""
 
     label: int
     box: tuple[int, int, int, int]
     difficult: bool
+    truncated: bool
 
 
 def find_voc(root: str | Path, year: int) -> Path:
@@ -100,7 +101,8 @@ def _object(node: ElementTree.Element) -> VOCObject:
     box = (max(left - 1, 0), max(top - 1, 0), right, bottom)  # the first pixel is 1, and the last one belongs to it
     if not (box[0] < right <= _LARGEST and box[1] < bottom <= _LARGEST):
         raise ValueError(f"a {name} reaches from column {left} to {right} and from row {top} to {bottom}")
-    return VOCObject(1 + VOC_CLASSES.index(name), box, (node.findtext("difficult") or "0").strip() == "1")
+    difficult, truncated = ((node.findtext(flag) or "0").strip() == "1" for flag in ("difficult", "truncated"))
+    return VOCObject(1 + VOC_CLASSES.index(name), box, difficult, truncated)
 
 
 def _pixel(node: ElementTree.Element, tag: str) -> int:

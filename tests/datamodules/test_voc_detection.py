@@ -66,6 +66,23 @@ def test_difficult_objects_are_for_the_test_only(root):
     assert difficult(ready(root, keep_difficult=True).labeled_dataset) == 1
 
 
+def test_images_of_a_class_lie_in_the_labelled_dataset(root):
+    data = ready(root, labeled="2007/train+2007/val+2012/train", unlabeled=None)
+    total = 0
+    for label, name in enumerate(data.classes, start=1):
+        found = data.class_images(name)
+        shown = [i for i in range(14) if (data.labeled_dataset[i][1]["labels"] == label).any()]
+        assert list(found) == shown
+        for i, own in found.items():
+            target = data.labeled_dataset[i][1]
+            assert torch.equal(own, target["boxes"][target["labels"] == label])
+        total += len(found)
+    assert total > 14
+    with_difficult = ready(root, labeled="2007/train", unlabeled=None, keep_difficult=True)
+    (name,) = {data.classes[k - 1] for k in with_difficult.labeled_dataset[3][1]["labels"][1:]}
+    assert [3 in with_difficult.class_images(name, ignore=ignore) for ignore in ((), ("difficult",))] == [True, False]
+
+
 def test_the_pool_protocol(root):
     data = ready(root)
     data.set_pseudo_labels(torch.tensor([4, 1]), [boxes(2, 3), boxes(5)])

@@ -1,9 +1,11 @@
 import io
+import stat
 import tarfile
+import zipfile
 
 import pytest
 
-from lightning_interp.datasets.archives import extract_tar
+from lightning_interp.datasets.archives import extract_tar, extract_zip
 
 
 def pack(file, members):
@@ -46,7 +48,39 @@ def test_links_and_devices_are_refused(tmp_path, python, kind):
         extract_tar(tmp_path / "x.tgz", tmp_path / "out")
 
 
+def zipped(file, members):
+    with zipfile.ZipFile(file, "w") as packed:
+        for name, mode in members:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            packed.writestr(info, "" if name.endswith("/") else "abc")
+
+
+def test_files_and_folders_of_a_zip(tmp_path):
+    zipped(tmp_path / "x.zip", [("a b!/", stat.S_IFDIR | 0o755), ("a b!/..b.txt", stat.S_IFREG | 0o644), ("c.txt", 0)])
+    extract_zip(tmp_path / "x.zip", tmp_path / "out")
+    assert (tmp_path / "out" / "a b!" / "..b.txt").read_bytes() == b"abc"
+    assert (tmp_path / "out" / "c.txt").read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil", "C:evil", "C:\\evil", "a\\..\\..\\evil"])
+def test_nothing_gets_out_of_a_zip(tmp_path, name):
+    zipped(tmp_path / "x.zip", [("good", 0), (name, 0)])
+    with pytest.raises(ValueError, match=r"is not safe to unpack: .*evil' lies outside of the folder"):
+        extract_zip(tmp_path / "x.zip", tmp_path / "out")
+    assert [path.name for path in tmp_path.rglob("*")] == ["x.zip"]
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
+def test_links_and_devices_in_a_zip_are_refused(tmp_path, kind):
+    zipped(tmp_path / "x.zip", [("link", kind | 0o777)])
+    with pytest.raises(ValueError, match="'link' is neither a file nor a folder"):
+        extract_zip(tmp_path / "x.zip", tmp_path / "out")
+
+
 def test_no_archive(tmp_path):
     (tmp_path / "x.tgz").write_bytes(b"<html>")
     with pytest.raises(tarfile.TarError):
         extract_tar(tmp_path / "x.tgz", tmp_path)
+    with pytest.raises(zipfile.BadZipFile):
+        extract_zip(tmp_path / "x.tgz", tmp_path)

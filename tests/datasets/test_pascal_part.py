@@ -8,8 +8,10 @@ from torch.utils.data import DataLoader
 
 from lightning_interp.datasets.concepts import ConceptDataset, checked_targets, collate_concepts
 from lightning_interp.datasets.pascal_part import PascalPart
+from lightning_interp.datasets.pascal_part_files import PART_NAMES
+from lightning_interp.datasets.voc_detection import VOCDetection
 from lightning_interp.exceptions import DatasetNotFoundError
-from tests.data import pascal_part
+from tests.data import pascal_part, voc
 from tests.data.shared import shared
 
 
@@ -38,7 +40,7 @@ def same(a, b):
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
-def voc(label):
+def in_voc(label):
     return "diningtable" if label == "table" else label
 
 
@@ -52,8 +54,8 @@ def test_every_object_and_part_is_where_it_was_written(pristine):
     for (image, targets), objects in zip(data, truth.values(), strict=True):
         assert (image.shape[1:], image.dtype) == (targets["object"].shape[-2:], torch.float32)
         checked_targets(targets, data.concepts, parameter="item", owner="PascalPart")
-        assert same(layers(data, "object", targets), united((voc(label), mask) for label, mask, _ in objects))
-        parts = [(f"{voc(label)}/{part.split('_')[0]}", mask) for label, _, found in objects for part, mask in found]
+        assert same(layers(data, "object", targets), united((in_voc(label), mask) for label, mask, _ in objects))
+        parts = [(f"{in_voc(label)}/{part.split('_')[0]}", mask) for label, _, found in objects for part, mask in found]
         if not parts:
             without_parts += "part" not in targets
             continue
@@ -78,7 +80,7 @@ def test_numbered_parts_are_kept_apart_when_asked(pristine):
     assert "car/wheel" not in data.concepts["part"]
     found = set()
     for i, objects in enumerate(truth.values()):
-        parts = united((f"{voc(label)}/{part}", mask) for label, _, pieces in objects for part, mask in pieces)
+        parts = united((f"{in_voc(label)}/{part}", mask) for label, _, pieces in objects for part, mask in pieces)
         if parts:
             assert same(layers(data, "part", data[i][1]), parts)
             found |= set(parts)
@@ -100,6 +102,45 @@ def test_groups_of_parts(pristine):
         else:
             assert not parts
     assert none > 0
+
+
+@pytest.mark.parametrize("name", ["cow", "horse"])
+def test_groups_of_the_thesis(tmp_path, name):
+    """Table 4.5: head, neck and torso, leg, in a picture of a cow above a horse whose every part has two columns."""
+    pascal_part.write(tmp_path, lists={"train": 1}, size=48)
+    rows, objects, columns = {"cow": slice(0, 24), "horse": slice(24, 48)}, [], {}
+    for animal in rows:
+        parts = []
+        for k, part in enumerate(part for part in PART_NAMES if part.startswith(f"{animal}/")):
+            mask = np.zeros((48, 48), bool)
+            mask[rows[animal], 2 * k : 2 * k + 2] = True
+            parts.append((part.split("/")[1], mask))
+        columns[animal] = dict(parts)
+        objects.append((animal, np.any([mask for _, mask in parts], axis=0), parts))
+    pascal_part.save(tmp_path / "Annotations_Part" / "2010_000000.mat", objects)
+    groups = {"head": [f"{name}/head"], "neck+torso": [f"{name}/neck", f"{name}/torso"], "leg": [f"{name}/*leg"]}
+    data, own = PascalPart(tmp_path, groups=groups, categories=["part"]), columns[name]
+    legs = ["lfuleg", "lflleg", "rfuleg", "rflleg", "lbuleg", "lblleg", "rbuleg", "rblleg"]
+    wanted = {"head": own["head"], "neck+torso": own["neck"] | own["torso"]}
+    wanted["leg"] = np.any([own[part] for part in legs], axis=0)
+    assert data.concepts == {"part": ["unlabelled", "head", "neck+torso", "leg"]}
+    assert same(layers(data, "part", data[0][1]), wanted)
+
+
+def test_pictures_of_a_class_are_found_by_the_boxes_of_voc(tmp_path):
+    lists = {"train": 12, "val": 12}
+    truth = pascal_part.write(tmp_path, lists=lists)
+    voc.write(tmp_path, year=2010, lists=lists)  # the same scenes, with boxes
+    shown = [i for i, objects in enumerate(truth.values()) if any(label == "cow" for label, *_ in objects)]
+    file = tmp_path / "VOCdevkit" / "VOC2010" / "Annotations" / f"{voc.name(shown[0], 2010)}.xml"
+    file.write_text(file.read_text().replace("<object>", "<object><truncated>1</truncated>"))
+    data, boxes = PascalPart(tmp_path), VOCDetection(tmp_path, year=2010, image_set="trainval")
+    assert list(boxes.class_images("cow")) == shown[1:] != []
+    for i, found in boxes.class_images("cow", ignore=()).items():
+        mask = data[i][1]["object"] == data.concepts["object"].index("cow")
+        inside = [int(mask[top:bottom, left:right].sum()) for left, top, right, bottom in found.int().tolist()]
+        assert min(inside) > 0
+        assert sum(inside) == int(mask.sum())
 
 
 def test_a_part_may_be_in_several_groups(pristine):

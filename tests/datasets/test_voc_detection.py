@@ -1,4 +1,5 @@
 import pickle
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -51,6 +52,52 @@ def test_difficult_objects_can_be_left_out(tmp_path):
     assert kept.target(3)["difficult"].tolist() == [False, True]
     assert torch.equal(rest.target(3)["boxes"], kept.target(3)["boxes"][:1])
     assert torch.equal(rest.target(4)["boxes"], kept.target(4)["boxes"])
+
+
+def flagged(tmp_path, pictures):
+    """Six pictures with objects ``(class, flags)``, box k of a picture being ``[k, 0, k + 2, 3]``."""
+    voc.write(tmp_path)
+    for i, found in enumerate(pictures):
+        text = "".join(
+            f"<object><name>{name}</name>{''.join(f'<{flag}>1</{flag}>' for flag in flags)}<bndbox><xmin>{k + 1}</xmin>"
+            f"<ymin>1</ymin><xmax>{k + 2}</xmax><ymax>3</ymax></bndbox></object>"
+            for k, (name, *flags) in enumerate(found)
+        )
+        (tmp_path / f"VOCdevkit/VOC2007/Annotations/{i:06d}.xml").write_text(f"<annotation>{text}</annotation>")
+
+
+def columns(images):
+    """First columns of the boxes by picture."""
+    assert all(boxes.shape == (len(boxes), 4) and boxes.dtype == torch.float32 for boxes in images.values())
+    return {index: boxes[:, 0].int().tolist() for index, boxes in images.items()}
+
+
+def test_images_of_a_class_without_those_where_all_its_objects_are_difficult_or_truncated(tmp_path):
+    dog, cat = ("dog",), ("cat",)
+    pictures = [
+        [cat, dog], [cat, ("dog", "difficult")], [("dog", "truncated"), cat], [("dog", "truncated"), dog, dog],
+        [("dog", "difficult"), ("dog", "truncated")], [("dog", "difficult", "truncated")],
+    ]  # fmt: skip
+    flagged(tmp_path, pictures)
+    data = VOCDetection(tmp_path, year=2007)
+    assert columns(data.class_images("dog")) == {0: [1], 3: [0, 1, 2]}
+    assert columns(data.class_images("dog", ignore=["difficult"])) == {0: [1], 2: [0], 3: [0, 1, 2], 4: [0, 1]}
+    assert columns(data.class_images("dog", ignore=["truncated"])) == {0: [1], 1: [1], 3: [0, 1, 2], 4: [0, 1]}
+    assert list(data.class_images("dog", ignore=())) == [0, 1, 2, 3, 4, 5]
+    assert columns(data.class_images("cat")) == {0: [0], 1: [0], 2: [1]}
+    assert data.class_images("sheep") == {}
+    without = VOCDetection(tmp_path, year=2007, keep_difficult=False)
+    assert columns(without.class_images("dog", ignore=())) == {0: [1], 2: [0], 3: [0, 1, 2], 4: [1]}
+    for options in ({"name": "dgo"}, {"name": "dog", "ignore": ["occluded"]}):
+        with pytest.raises(
+            ValueError, match=rf"`{list(options)[-1]}` parameter of `VOCDetection.class_images` must be"
+        ):
+            data.class_images(**options)
+
+
+def test_no_object_at_all(tmp_path):
+    flagged(tmp_path, [[]] * 6)
+    assert VOCDetection(tmp_path, year=2007).class_images("dog", ignore=()) == {}
 
 
 def test_a_picture_without_objects(tmp_path):
@@ -111,6 +158,17 @@ def test_real_files(tmp_path):
     (kit / "ImageSets" / "Main" / "trainval.txt").write_text("\n".join(ids))
     data = VOCDetection(tmp_path, year=2007, image_set="trainval")
     assert objects(data, 0) == [("dog", 47, 239, 195, 371, False), ("person", 7, 11, 352, 498, False)]
+    trees = [ElementTree.parse(real / "Annotations" / f"{id_}.xml") for id_ in ids]
+    found = 0
+    for name in data.classes:  # by the files themselves, one by one
+        clear = [
+            i for i, tree in enumerate(trees)
+            if any((o.findtext("name"), o.findtext("difficult"), o.findtext("truncated")) == (name, "0", "0")
+                   for o in tree.findall("object"))
+        ]  # fmt: skip
+        assert list(data.class_images(name)) == clear
+        found += len(clear)
+    assert 0 < found < sum(len(data.class_images(name, ignore=())) for name in data.classes)
     chairs = data.target(ids.index("000005"))
     assert chairs["difficult"].tolist()[:3] == [False, False, True]
     for i, id_ in enumerate(ids):

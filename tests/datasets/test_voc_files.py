@@ -34,9 +34,17 @@ def test_the_kit_itself_will_do_for_root(tmp_path):
 
 def test_boxes_count_from_zero_and_fractions_are_cut_off(tmp_path):
     (found,) = read_objects(annotation(tmp_path, OBJECT.format("dog", 48, 240, "195", "371.9") + END))
-    assert found == (12, (47, 239, 195, 371), False)
+    assert found == (12, (47, 239, 195, 371), False, False)
     (found,) = read_objects(annotation(tmp_path, OBJECT.format(" person\n", "0", "1.5", "1", "2") + END))
-    assert found == (15, (0, 0, 1, 2), False)
+    assert found == (15, (0, 0, 1, 2), False, False)
+
+
+@pytest.mark.parametrize("flags", [(False, False), (False, True), (True, False), (True, True)])
+def test_flags_are_those_of_the_object(tmp_path, flags):
+    own = "".join(f"<{tag}> {int(on)}\n</{tag}>" for tag, on in zip(("difficult", "truncated"), flags, strict=True))
+    part = "<part><difficult>1</difficult><truncated>1</truncated></part>"  # nothing of the object's
+    text = (OBJECT.format("dog", 1, 1, 2, 2) + END).replace("</bndbox>", f"</bndbox>{part}{own}")
+    assert read_objects(annotation(tmp_path, text))[0][2:] == flags
 
 
 def test_pictures_without_objects(tmp_path):
