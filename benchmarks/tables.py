@@ -110,6 +110,29 @@ def dissection(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
+def synthesis(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Steps per second of activation maximisation over torch-lucent's, and what both reach."""
+    lines = []
+    for row in rows:
+        line = {"network": row["network"], "image": row["side"], "layer": row["layer"], "images": row["images"]}
+        line |= {"steps per second over lucent": f"{row['steps per second over lucent']:.1f}x"}
+        line |= {"with frozen weights": f"{row['steps per second over lucent with frozen weights']:.1f}x"}
+        line |= {name: f"{row[name]:.3g}" for name in ("activation, start", "activation, ours", "activation, lucent")}
+        lines.append(line)
+    return lines
+
+
+def synthesis_deconvnet(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per network and layer: time over the bare backward passes, ours and captum's."""
+    lines = []
+    for row in rows:
+        line = {"network": row["network"], "ReLU": row["ReLU"], "layer": row["layer"]}
+        line |= {"ours": f"{row['ours, times bare']:.2f}x", "captum": f"{row['captum, times bare']:.1f}x"}
+        line |= {"relative difference": f"{row['difference to captum']:.2g}"}
+        lines.append(line)
+    return lines
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
     "nmf": nmf,
     "check_cost": check_cost,
@@ -118,6 +141,8 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
     "image_score": image_score,
     "image_score_time": image_score_time,
     "memorization_noise_grid": memorization_noise_grid,
+    "synthesis": synthesis,
+    "synthesis_deconvnet": synthesis_deconvnet,
 }
 
 

@@ -31,13 +31,23 @@ CALLBACKS = {
 METRICS = {
     "ClassActivations": lambda: metrics.ClassActivations(["features.15"], [32], n_classes=3, spatial="mean"),
     "CompressionAUC": lambda: metrics.CompressionAUC(["features.15"], [1, 2], width=32, n_classes=10),
+    "CorLoc": lambda: metrics.CorLoc(3),
     "FilterActivity": lambda: metrics.FilterActivity(["features.15"], [32]),
+    "ObjectIoU": lambda: metrics.ObjectIoU(),
+    "PartIoU": lambda: metrics.PartIoU(2, 3),
     "PoolScores": lambda: metrics.PoolScores(),
     "SelectionBalance": lambda: metrics.SelectionBalance(3),
     "SelectionPurity": lambda: metrics.SelectionPurity(3),
     "VOCAveragePrecision": lambda: metrics.VOCAveragePrecision(n_classes=3),
 }
 UPDATES = {  # of metrics that do not take (model, images, labels)
+    "CorLoc": lambda: (
+        torch.rand(12, 4).sort(1).values,
+        list(torch.rand(12, 2, 4).sort(2).values),
+        torch.arange(12) % 3,
+    ),
+    "ObjectIoU": lambda: (torch.rand(12, 6, 7) > 0.5, torch.rand(12, 6, 7) > 0.5),
+    "PartIoU": lambda: (torch.rand(12, 2, 6, 7) > 0.5, torch.rand(12, 3, 6, 7) > 0.5),
     "PoolScores": lambda: (torch.arange(12), ImageScores(torch.rand(12), torch.arange(12) % 3, torch.rand(12, 3))),
     "SelectionBalance": lambda: (torch.arange(12) % 3,),
     "SelectionPurity": lambda: (torch.arange(12) % 3, torch.arange(12) % 2),

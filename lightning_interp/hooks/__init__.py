@@ -4,6 +4,7 @@ from lightning_interp.hooks.capture import capture
 from lightning_interp.hooks.collect import collect
 from lightning_interp.hooks.forward_to import OUTPUT, Features, forward_to
 from lightning_interp.hooks.observe import observe
+from lightning_interp.hooks.reflection_padding import reflection_padding
 from lightning_interp.hooks.replace import replace
 from lightning_interp.hooks.resume import resume
 from lightning_interp.hooks.select import LayerSpec, select_layers
@@ -20,6 +21,7 @@ __all__ = [
     "forward_to",
     "observe",
     "preserved_rng",
+    "reflection_padding",
     "replace",
     "resume",
     "select_layers",

@@ -3,6 +3,7 @@
 from lightning_interp.metrics.compression import CompressionAUC
 from lightning_interp.metrics.dissection import ConceptIoU, UnitActivations
 from lightning_interp.metrics.filter_health import FilterActivity
+from lightning_interp.metrics.localization import CorLoc, ObjectIoU, PartIoU
 from lightning_interp.metrics.selection import ClassActivations, PoolScores, SelectionBalance, SelectionPurity
 from lightning_interp.metrics.voc_average_precision import VOCAveragePrecision
 
@@ -10,7 +11,10 @@ __all__ = [
     "ClassActivations",
     "CompressionAUC",
     "ConceptIoU",
+    "CorLoc",
     "FilterActivity",
+    "ObjectIoU",
+    "PartIoU",
     "PoolScores",
     "SelectionBalance",
     "SelectionPurity",

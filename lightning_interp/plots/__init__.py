@@ -21,6 +21,7 @@ from lightning_interp.plots.generalization import plot_signals
 from lightning_interp.plots.heatmap import plot_factor_maps, plot_heatmap_sweep, plot_heatmaps
 from lightning_interp.plots.image_strip import plot_image_strip
 from lightning_interp.plots.inversion import plot_inversion_errors, plot_reconstructions
+from lightning_interp.plots.palette import save_label_pngs, save_palette_png
 from lightning_interp.plots.pictures import plot_pictures, save_png
 from lightning_interp.plots.selection import (
     plot_ranking_precision,
@@ -59,5 +60,7 @@ __all__ = [
     "plot_selection_history",
     "plot_signals",
     "plot_unit_grid",
+    "save_label_pngs",
+    "save_palette_png",
     "save_png",
 ]

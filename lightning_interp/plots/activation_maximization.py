@@ -31,7 +31,7 @@ def plot_maximization(found: Maximization, *, n_columns: int | None = None) -> F
     Reference:
         Survey, figures 5 and 6.
     """
-    titles = [f"{name}\n{value:.3g}" for name, value in zip(found.names, found.activations.tolist(), strict=True)]
+    titles = [f"{name}\n{_short(value)}" for name, value in zip(found.names, found.activations.tolist(), strict=True)]
     return plot_pictures(found.pixels, titles, n_columns=n_columns)
 
 
@@ -87,3 +87,8 @@ def plot_filter_patterns(found: FilterPatterns, *, n_units: int = 8) -> Figure:
     pictures = [*map(on_grey, found.filters[:shown]), *map(on_grey, found.patterns[:shown])]
     rows = [f"filters of\n{found.layer}", "maximise\nthe units"]
     return plot_pictures(pictures, [*titles, *[""] * shown], rows=rows)
+
+
+def _short(value: float) -> str:
+    """Three digits, but no powers of ten for thousands."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -14,8 +14,7 @@ from torchvision.transforms.v2.functional import resize
 
 from lightning_interp._checks import check_choice, check_int, message
 from lightning_interp.functional.localization.alignment import cell_centers
-from lightning_interp.hooks import forward_to, select_layers
-from lightning_interp.hooks.reflection_padding import reflection_padding
+from lightning_interp.hooks import forward_to, reflection_padding, select_layers
 
 __all__ = ["FeatureRows", "ImageSet", "ImageSize", "Padding", "feature_rows", "image_batches"]
 
@@ -99,6 +98,8 @@ def feature_rows(
             done = _put(rows, maps, 0)
             for batch in batches:
                 done = _put(rows, features(batch)[name], done)
+        # Half precision is for the network: what is done with the rows stays in single precision.
+        stack.enter_context(torch.autocast(rows.device.type, enabled=False))
         yield FeatureRows(rows, (n, h, w), centers, (first.shape[2], first.shape[3]), name)
 
 

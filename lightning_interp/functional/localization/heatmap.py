@@ -1,7 +1,8 @@
 """NMF heatmaps: which regions of a set of images have activations in common."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -183,12 +184,9 @@ def nmf_heatmaps(
         check_rows(found, k)
         if method == "nmf":
             options["generator"] = torch.Generator().manual_seed(check_int(seed, "seed", "nmf_heatmaps", low=0))
-        try:
+        with signs_named(found.layer):
             rank = choose_rank(found.rows, max_k=max_k, method=method, **options) if k == "auto" else k
             factors = factorize(found.rows, rank, method=method, **options)
-        except NegativeActivationsError as error:
-            ways = f"Layer {found.layer!r} is signed: choose one behind a ReLU, or method='pca'."
-            raise NegativeActivationsError(f"{error} {ways}") from None
         return folded(factors, found, method, padding, None, tuple(range(rank)))
 
 
@@ -200,6 +198,16 @@ def check_rows(found: FeatureRows, k: int | str) -> None:
     if not bool((found.rows != 0).any()):
         must = f"a layer that responds to the images; {found.layer!r} is zero on all of them"
         raise ValueError(message("layer", "nmf_heatmaps", must, found.layer))
+
+
+@contextmanager
+def signs_named(layer: str) -> Iterator[None]:
+    """Say which layer is signed, and what can be done about it."""
+    try:
+        yield
+    except NegativeActivationsError as error:
+        ways = f"Layer {layer!r} is signed: choose one behind a ReLU, or method='pca'."
+        raise NegativeActivationsError(f"{error} {ways}") from None
 
 
 def folded(

@@ -10,8 +10,7 @@ from lightning_interp.functional.compression.sweep import class_scores
 from lightning_interp.functional.folding import fold, unfold
 from lightning_interp.functional.localization.feature_rows import ImageSet, ImageSize, image_batches
 from lightning_interp.functional.localization.heatmap import Heatmaps
-from lightning_interp.hooks import resume
-from lightning_interp.hooks.reflection_padding import reflection_padding
+from lightning_interp.hooks import reflection_padding, resume
 
 __all__ = ["factor_importance"]
 
@@ -76,7 +75,8 @@ def _falls(model: nn.Module, images: Tensor, heatmaps: Heatmaps, classes: Tensor
             must = f"in [0, {scores.shape[1] - 1}]"
             raise ValueError(message("classes", "factor_importance", must, int(chosen.amax())))
         rows = fold(run.activation, layer=heatmaps.layer)[0].float()
-        u, v = heatmaps.factorization.transform(rows), heatmaps.v.to(rows)
+        with torch.autocast(rows.device.type, enabled=False):
+            u, v = heatmaps.factorization.transform(rows), heatmaps.v.to(rows)
         falls = []
         for j in range(heatmaps.k):
             rest = rows - u[:, j : j + 1] * v[j]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightning_interp._checks import check_int, message
 from lightning_interp.functional.factorization import factorize_path
 from lightning_interp.functional.localization.feature_rows import ImageSet, ImageSize, Padding, feature_rows
-from lightning_interp.functional.localization.heatmap import HeatmapMethod, Heatmaps, check_rows, folded
+from lightning_interp.functional.localization.heatmap import HeatmapMethod, Heatmaps, check_rows, folded, signs_named
 
 __all__ = ["heatmap_sweep", "matched_colors"]
 
@@ -67,9 +67,10 @@ def heatmap_sweep(
         if method == "nmf":
             options["generator"] = torch.Generator().manual_seed(check_int(seed, "seed", "heatmap_sweep", low=0))
         sweep: list[Heatmaps] = []
-        for factors in factorize_path(found.rows, ks, method=method, **options):
-            colors = matched_colors(sweep[-1].v, sweep[-1].colors, factors.v) if sweep else tuple(range(factors.k))
-            sweep.append(replace(folded(factors, found, method, padding), colors=colors))
+        with signs_named(found.layer):
+            for factors in factorize_path(found.rows, ks, method=method, **options):
+                colors = matched_colors(sweep[-1].v, sweep[-1].colors, factors.v) if sweep else tuple(range(factors.k))
+                sweep.append(replace(folded(factors, found, method, padding), colors=colors))
         return sweep
 
 

@@ -15,6 +15,7 @@ from lightning_interp.functional.synthesis.objectives import Objective
 from lightning_interp.functional.synthesis.regularizers import Regularizer
 from lightning_interp.hooks import Features
 
+_WAKING = 1e-3  # small, or Adam would remember it and stall when the true gradients come
 Stopped: TypeAlias = Literal["steps", "threshold", "interrupted", "not finite"]
 
 
@@ -29,6 +30,7 @@ class Search:
     threshold: float | None
     owner: str
     dtype: torch.dtype
+    adaptive: bool  # whether the optimizer divides by the size of past gradients
     trace: list[Tensor] = field(default_factory=list)
     best: Tensor = field(default_factory=lambda: torch.empty(0))
     scores: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -59,11 +61,12 @@ class Search:
         totals = (scores - penalties).detach()
         self._remember(images.detach(), scores.detach(), totals)
         if self._finite and not last:
-            self.gradient = _gradient(scores, images)
+            self.gradient, silent = _gradient(scores, images, _WAKING if self.adaptive else None)
             leaf = self.parameters.values
             outputs, signals = [images], [self.gradient]
             if penalties.requires_grad:
-                outputs, signals = [*outputs, penalties], [*signals, -torch.ones_like(penalties)]
+                # Penalties wait until an image has woken up: they would outweigh what is to wake it.
+                outputs, signals = [*outputs, penalties], [*signals, -(~silent).to(penalties)]
             (ascent,) = torch.autograd.grad(outputs, [leaf], signals)
             leaf.grad = -ascent
         return -float(totals.sum())
@@ -112,8 +115,11 @@ def _scores(objectives: Sequence[Objective], seen: Activations) -> Tensor:
     return torch.cat([objective(row) for objective, row in zip(objectives, rows, strict=True)])
 
 
-def _gradient(scores: Tensor, images: Tensor) -> Tensor:
-    """Of the objectives in the images, rescued where ReLUs let nothing through."""
+def _gradient(scores: Tensor, images: Tensor, waking: float | None) -> tuple[Tensor, Tensor]:
+    """Of the objectives in the images, and which of them ReLUs let nothing through to.
+
+    There it is that of leaky ReLUs, with length ``waking`` if given.
+    """
     total = scores.sum()
     if not total.requires_grad:
         raise ValueError(
@@ -123,10 +129,13 @@ def _gradient(scores: Tensor, images: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(total, images, retain_graph=True)
     silent = (gradient.flatten(1) == 0).all(1)
     if bool(silent.any()):
-        with rectifier_rule(total, "linear", inputs=images):
+        with rectifier_rule(total, "leaky", inputs=images):
             (rescued,) = torch.autograd.grad(total, images, retain_graph=True)
+        if waking is not None:
+            lengths = rescued.flatten(1).norm(dim=1).clamp(min=torch.finfo(rescued.dtype).tiny)
+            rescued = waking * rescued / lengths.view(-1, *[1] * (images.ndim - 1))
         gradient = torch.where(silent.view(-1, *[1] * (images.ndim - 1)), rescued, gradient)
-    return gradient
+    return gradient, silent
 
 
 def _refusal(objectives: Sequence[Objective], totals: Tensor, owner: str) -> str:

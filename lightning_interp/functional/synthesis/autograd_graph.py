@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -14,13 +15,14 @@ from lightning_interp._checks import check_choice, message
 
 __all__ = ["Rule", "graph_nodes", "is_gate", "kind", "rectifier_rule"]
 
-Rule: TypeAlias = Literal["deconvnet", "guided", "gradient", "linear"]
+Rule: TypeAlias = Literal["deconvnet", "guided", "gradient", "leaky"]
 _Hook: TypeAlias = Callable[[Sequence[Tensor | None], Sequence[Tensor | None]], tuple[Tensor | None, ...] | None]
 
+_LEAK = 0.1
 _BENDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # (gradient behind the rectifier, signal that reached it)
     "deconvnet": lambda gradient, signal: signal.relu(),
     "guided": lambda gradient, signal: gradient.relu(),
-    "linear": lambda gradient, signal: signal,
+    "leaky": lambda gradient, signal: torch.lerp(gradient, signal, _LEAK),
 }
 _RECTIFIERS = re.compile(
     "Relu|LeakyRelu|PreluKernel|RreluWithNoise|Elu|Celu|Gelu|Silu|Mish|Hardswish|Softplus|Threshold"
@@ -68,8 +70,8 @@ def rectifier_rule(
         output: Any tensor with a graph, usually from :func:`lightning_interp.hooks.forward_to`.
         rule: ``"deconvnet"`` passes the positive part of the signal, wherever the rectifier was active or not, holds
             gates (sigmoid, softmax) at their value, and refuses what is neither linear, nor a switch, nor a gate;
-            ``"guided"`` passes the positive part of the gradient; ``"gradient"`` leaves all as it is; ``"linear"``
-            takes rectifiers as if they were not there, which wakes units that are dead on an image.
+            ``"guided"`` passes the positive part of the gradient; ``"gradient"`` leaves all as it is; ``"leaky"``
+            takes rectifiers as leaky ones, which wakes units that are dead on an image.
         inputs: What is in front of this tensor is left alone; by default the whole graph is meant.
         parameter: Name of ``rule`` in errors.
         owner: Name of the function in errors.
@@ -138,7 +140,12 @@ def graph_nodes(output: Tensor, inputs: Tensor | None = None, *, through_gates: 
 
 def kind(node: Node) -> str:
     """What the forward operation was: ``Relu`` for ``ReluBackward0``."""
-    return re.sub(r"Backward\d*$", "", node.name().rsplit("::", 1)[-1])
+    return _without_suffix(node.name())
+
+
+@cache
+def _without_suffix(name: str) -> str:
+    return re.sub(r"Backward\d*$", "", name.rsplit("::", 1)[-1])
 
 
 def is_gate(node: Node) -> bool:

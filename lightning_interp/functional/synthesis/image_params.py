@@ -155,6 +155,9 @@ class GeneratedImages(ImageParameters):
             are as the network takes them.
         space: How the network's images are normalised; with ``output_range`` alone.
 
+    Nothing keeps the generator's pixels in their range: where it may leave it, bound the codes, or add
+    :class:`~lightning_interp.functional.synthesis.regularizers.AlphaNorm`.
+
     Example:
         >>> net = nn.Sequential(nn.Linear(5, 12), nn.Unflatten(1, (3, 2, 2)), nn.Tanh())
         >>> images = GeneratedImages(net, torch.zeros(2, 5), output_range=(-1, 1))

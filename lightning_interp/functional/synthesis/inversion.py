@@ -20,8 +20,8 @@ from lightning_interp.hooks import forward_to
 
 __all__ = ["Inversion", "invert"]
 
-# Weak enough for the features to decide, strong enough to settle what they leave open.
-_NATURAL = (AlphaNorm(1e-4, alpha=6.0, scale=2.0), TotalVariation(1e-3, beta=2.0))
+# Weak enough for the features of a first layer to decide, strong enough to settle what deeper ones leave open.
+_NATURAL = (AlphaNorm(1e-4, alpha=6.0, scale=2.0), TotalVariation(0.02, beta=2.0))
 
 
 @dataclass(frozen=True)

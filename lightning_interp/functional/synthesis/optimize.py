@@ -54,8 +54,8 @@ def ascend(
 ) -> Ascent:
     """Change images until their objectives are as large as they get.
 
-    Where no gradient reaches an image because every ReLU on the way is off, the signal goes through them as if they
-    were linear, until they wake up. Ctrl-C ends the loop and keeps the images.
+    Where no gradient reaches an image because every ReLU on the way is off, they count as leaky until they wake up, and
+    penalties wait. Ctrl-C ends the loop and keeps the images.
 
     Args:
         model: A network; it runs in eval mode up to the last layer needed and is left as it was.
@@ -91,7 +91,7 @@ def ascend(
     layers = list(dict.fromkeys(layer for objective in several for layer in objective.layers))
     generator = generator or Generator().manual_seed(0)
     dtype = next((parameter.dtype for parameter in model.parameters()), torch.float32)
-    search = Search(several, parameters, regularizers, generator, threshold, owner, dtype)
+    search = Search(several, parameters, regularizers, generator, threshold, owner, dtype, optimizer == "adam")
     stopped: Stopped = "steps"
     with ExitStack() as stack:
         features = stack.enter_context(forward_to(model, layers))

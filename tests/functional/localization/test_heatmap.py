@@ -95,6 +95,14 @@ def test_auto_finds_the_number_of_regions(planted):
     assert nmf_heatmaps(planted, REGIONS, "auto", layer="1", max_k=6).k == 3
 
 
+def test_half_precision_is_for_the_network(net):
+    whole = nmf_heatmaps(net, IMAGES, 3, layer="features.5")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = nmf_heatmaps(net, IMAGES, 3, layer="features.5")
+        assert half.project(net, IMAGES).cells.dtype == torch.float32
+    assert half.error == pytest.approx(whole.error, abs=0.02)
+
+
 def test_files(net, tmp_path):
     found = nmf_heatmaps(net, IMAGES, 3, layer="features.5", padding="reflect")
     found.save(tmp_path / "found.safetensors")

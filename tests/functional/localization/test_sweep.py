@@ -3,6 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from lightning_interp.exceptions import NegativeActivationsError
 from lightning_interp.functional.localization import heatmap_sweep
 from lightning_interp.functional.localization.sweep import matched_colors
 from lightning_interp.models import SVHNCNN
@@ -36,6 +37,11 @@ def test_errors_fall_with_k():
     torch.manual_seed(0)
     sweep = heatmap_sweep(SVHNCNN(width=4).eval(), IMAGES, (1, 2, 4), method="pca")
     assert sweep[0].error > sweep[1].error > sweep[2].error
+
+
+def test_a_signed_layer_is_named():
+    with pytest.raises(NegativeActivationsError, match=r"Layer 'features.4' is signed"):
+        heatmap_sweep(SVHNCNN(width=4).eval(), IMAGES, [1, 2], layer="features.4")
 
 
 def test_bad_ranks():
