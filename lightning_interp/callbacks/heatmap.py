@@ -46,6 +46,7 @@ class HeatmapMonitor(SnapshotMonitor):
         ValueError: If a number is out of range, or the images are none.
 
     Example:
+        >>> import torch
         >>> monitor = HeatmapMonitor(torch.rand(4, 3, 32, 32), k=3, every_n_epochs=2)
         >>> monitor.history.empty
         True

@@ -135,6 +135,7 @@ def test_a_compiled_lightning_module():
     assert len(monitor.history) == 2
 
 
+@pytest.mark.slow
 def test_no_growth_over_fifty_epochs(make):
     """Neither hooks nor tensors grow (RSS itself is too noisy at this size: it is what tensors and objects make)."""
     counts = []

@@ -219,7 +219,7 @@ def color_basis(pixels: Tensor) -> Tensor:
 
     Example:
         >>> grey = torch.rand(4, 1, 8, 8).expand(-1, 3, -1, -1)
-        >>> color_basis(grey).svd().S.round(decimals=2).tolist()  # only brightness varies
+        >>> color_basis(grey).svd().S.round(decimals=1).tolist()  # only brightness varies
         [1.0, 0.0, 0.0]
 
     Reference:

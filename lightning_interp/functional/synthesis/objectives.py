@@ -34,6 +34,7 @@ class Objective:
         name: For tables and figures.
 
     Example:
+        >>> import torch
         >>> both = channel("conv", 3) - 0.5 * channel("conv", 4)
         >>> both.name, both({"conv": torch.ones(2, 5, 4, 4)})
         ('conv:3 - 0.5 * conv:4', tensor([0.5000, 0.5000]))

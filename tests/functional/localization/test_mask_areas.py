@@ -1,7 +1,8 @@
+import sys
+
 import pytest
 import torch
 
-from lightning_interp.functional.localization import mask_areas as module
 from lightning_interp.functional.localization.mask_areas import MaskAreas, iou_matrix, mask_areas, object_iou
 
 
@@ -29,7 +30,7 @@ def by_hand(binary, truth, k, t):
 
 @pytest.mark.parametrize("at_once", [1, 100, 2**20])
 def test_ratios_equal_a_loop_over_pixels_however_many_images_are_taken_at_once(at_once, monkeypatch):
-    monkeypatch.setattr(module, "_PIXELS_AT_ONCE", at_once)
+    monkeypatch.setattr(sys.modules[mask_areas.__module__], "_PIXELS_AT_ONCE", at_once)
     binary, truth = random_masks()
     areas = mask_areas(binary, truth)
     for k in range(4):
