@@ -133,12 +133,25 @@ def synthesis_deconvnet(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
+def localization(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per network and method: the object that a set of images shares, as mask and as box."""
+    lines = []
+    for row in rows:
+        line = {"network": row["network"], "method": row["method"]}
+        line |= {"IoU": f"{row['IoU']:.2f} ± {row['IoU sd']:.2f}", "cut": row["cut"]}
+        line |= {"IoU at 0.75": f"{row['IoU at 0.75']:.2f}"}
+        line |= {"CorLoc": f"{100 * row['CorLoc']:.0f} %", "ms per image": f"{row['ms per image']:.1f}"}
+        lines.append(line)
+    return lines
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
     "nmf": nmf,
     "check_cost": check_cost,
     "dissection": dissection,
     "early_stopping": early_stopping,
     "image_score": image_score,
+    "localization": localization,
     "image_score_time": image_score_time,
     "memorization_noise_grid": memorization_noise_grid,
     "synthesis": synthesis,

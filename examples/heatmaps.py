@@ -63,7 +63,7 @@ def toy_scenes(folder: Path, max_epochs: int, n_train: int, width: int, n_images
         images = torch.stack([data.test_dataset[i][0] for i in chosen])
         number = concepts.concepts["object"].index(name)
         truth = torch.stack([concepts[i][1]["object"] for i in chosen]) == number
-        options = {"padding": "reflect", "threshold": 0.2}
+        options = {"threshold": 0.4, "scale": "image"}
         alone = cosegment(module.net, images, 1, **options)
         shown_one = cosegment(module.net, images, [2, 4, 6, 8], truth={0: truth[0]}, **options)
         ious.append([float(object_iou(found.masks[1:], truth[1:])) for found in (alone, shown_one)])

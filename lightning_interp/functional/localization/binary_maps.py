@@ -1,30 +1,35 @@
 """Heatmaps to masks, and which factor is the object."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
-from lightning_interp._checks import check_number, message
+from lightning_interp._checks import check_choice, check_number, message
 from lightning_interp.functional.localization.heatmap import Heatmaps
 
-__all__ = ["binarize", "foreground_factor", "map_batches"]
+__all__ = ["Scale", "binarize", "foreground_factor", "map_batches"]
+
+Scale: TypeAlias = Literal["set", "image"]
 
 _PIXELS_AT_ONCE = 2**22
 
 
-def binarize(maps: Tensor | Heatmaps, *, threshold: float = 0.75) -> Tensor:
+def binarize(maps: Tensor | Heatmaps, *, threshold: float = 0.75, scale: Scale = "set") -> Tensor:
     """Masks of where factors are strong.
 
     Args:
         maps: ``(..., H, W)`` in [0, 1], or heatmaps, of which a few images at a time are brought to image size.
-        threshold: Pixels from this share of the largest value in the set on.
+        threshold: Pixels from this share of the largest value on.
+        scale: Largest in the ``"set"``, as in the thesis, or in each ``"image"``, so that none outshines the others;
+            then a factor has a mask in every image where it is active at all.
 
     Returns:
         Bool, of the shape of the maps: ``(N, k, H, W)`` for heatmaps.
 
     Raises:
-        ValueError: ``threshold`` is out of (0, 1].
+        ValueError: ``threshold`` is out of (0, 1], or ``scale`` unknown.
 
     Example:
         >>> binarize(torch.tensor([[0.2, 0.75, 1.0]]))
@@ -34,9 +39,12 @@ def binarize(maps: Tensor | Heatmaps, *, threshold: float = 0.75) -> Tensor:
         Thesis, section 4.3.2, "Extracting B".
     """
     check_number(threshold, "threshold", "binarize", low=1e-6, high=1)
-    if isinstance(maps, Tensor):
-        return maps >= threshold
-    return torch.cat([batch >= threshold for batch in map_batches(maps)])
+    check_choice(scale, "scale", "binarize", get_args(Scale))
+    if isinstance(maps, Heatmaps):
+        return torch.cat([binarize(batch, threshold=threshold, scale=scale) for batch in map_batches(maps)])
+    if scale == "image":
+        return (maps >= threshold * maps.amax((-2, -1), keepdim=True)) & (maps > 0)
+    return maps >= threshold
 
 
 def foreground_factor(cells: Tensor) -> int:

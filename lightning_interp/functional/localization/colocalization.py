@@ -80,7 +80,7 @@ def colocalize(
         images: Two at least; with images of several sizes, give ``image_size``.
         k: Number of factors.
         connectivity: See :func:`largest_component_box`.
-        **options: ``layer``, ``choose``, ``truth``, ``threshold`` and those of ``nmf_heatmaps``.
+        **options: ``layer``, ``choose``, ``truth``, ``threshold``, ``scale`` and those of ``nmf_heatmaps``.
 
     Returns:
         A box per image, none (-1) where no pixel reaches the threshold; ``n_missing`` counts these.

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lightning_interp._checks import check_int, check_number, message
-from lightning_interp.functional.localization.binary_maps import binarize, foreground_factor, map_batches
+from lightning_interp.functional.localization.binary_maps import Scale, binarize, foreground_factor, map_batches
 from lightning_interp.functional.localization.feature_rows import ImageSet
 from lightning_interp.functional.localization.heatmap import Heatmaps, nmf_heatmaps
 from lightning_interp.functional.localization.matching import select_factors
@@ -66,6 +66,7 @@ def cosegment(
     choose: Literal["border"] | int = "border",
     truth: Mapping[int, Tensor] | None = None,
     threshold: float = 0.75,
+    scale: Scale = "set",
     **options: Any,
 ) -> Cosegmentation:
     """Find the object that images have in common: NMF heatmaps, of which some factors become a mask.
@@ -84,8 +85,10 @@ def cosegment(
         truth: Masks ``(H, W)`` of some images, by their numbers, at the size of the images as the network takes them:
             one for one-shot, all for exploration. Pixels above 0 are the object, those below 0 not annotated.
             :func:`~lightning_interp.functional.localization.matching.select_factors` chooses by them.
-        threshold: Share of a factor's largest value in the set from which on a pixel is in its mask. The default is the
-            thesis's; where one image outshines the others, masks come out small or empty, and 0.25 to 0.5 does better.
+        threshold: Share of a factor's largest value from which on a pixel is in its mask. The default is the thesis's,
+            for VGG; 0.4 of the image was better in our benchmark.
+        scale: Largest in the ``"set"`` or in each ``"image"``, see
+            :func:`~lightning_interp.functional.localization.binary_maps.binarize`.
         **options: Of ``nmf_heatmaps``, such as ``padding``, ``image_size``, ``batch_size`` and ``seed``.
 
     Returns:
@@ -115,21 +118,24 @@ def cosegment(
     else:
         heatmaps = heatmap_sweep(model, images, k, layer=layer, **options)
     if truth is not None:
-        factors = _by_truth(heatmaps, truth, threshold)
+        factors = _by_truth(heatmaps, truth, threshold, scale)
     else:
         first = heatmaps[0]
         factors = ((first.k, foreground_factor(first.cells) if choose == "border" else choose),)
-    masks = object_masks(heatmaps, factors, threshold=threshold)
+    masks = object_masks(heatmaps, factors, threshold=threshold, scale=scale)
     return Cosegmentation(masks, factors, tuple(heatmaps), threshold)
 
 
-def object_masks(heatmaps: Sequence[Heatmaps], factors: Chosen, *, threshold: float = 0.75) -> Tensor:
+def object_masks(
+    heatmaps: Sequence[Heatmaps], factors: Chosen, *, threshold: float = 0.75, scale: Scale = "set"
+) -> Tensor:
     """The union of the masks of some factors, also on other images, see ``Heatmaps.project``.
 
     Args:
         heatmaps: Of the same images.
         factors: Pairs (k of the heatmaps, number of the factor).
         threshold: See :func:`cosegment`.
+        scale: See :func:`cosegment`.
 
     Returns:
         Bool, ``(N, H, W)``.
@@ -138,7 +144,8 @@ def object_masks(heatmaps: Sequence[Heatmaps], factors: Chosen, *, threshold: fl
     for maps in heatmaps:
         numbers = [number for k, number in factors if k == maps.k]
         if numbers:
-            batches = (binarize(batch[:, numbers], threshold=threshold).any(1) for batch in map_batches(maps))
+            parts = (batch[:, numbers] for batch in map_batches(maps))
+            batches = (binarize(part, threshold=threshold, scale=scale).any(1) for part in parts)
             found.append(torch.cat(list(batches)))
     return torch.stack(found).any(0)
 
@@ -156,14 +163,14 @@ def _check_choice(k: int | Sequence[int], choose: str | int, truth: Mapping[int,
         raise ValueError(message("truth", "cosegment", must, sorted(truth)))
 
 
-def _by_truth(heatmaps: Sequence[Heatmaps], truth: Mapping[int, Tensor], threshold: float) -> Chosen:
+def _by_truth(heatmaps: Sequence[Heatmaps], truth: Mapping[int, Tensor], threshold: float, scale: Scale) -> Chosen:
     size = heatmaps[0].image_size
     for image, mask in truth.items():
         if tuple(mask.shape) != size:
             must = f"masks of {size[0]} x {size[1]} pixels, the size the network takes; that of image {image} is not"
             raise ValueError(message("truth", "cosegment", must, mask))
     known = list(truth)
-    binary = torch.cat([binarize(found.maps_of(known), threshold=threshold) for found in heatmaps], 1)
+    binary = torch.cat([binarize(found.maps_of(known), threshold=threshold, scale=scale) for found in heatmaps], 1)
     names = [(found.k, number) for found in heatmaps for number in range(found.k)]
     chosen = select_factors(binary, torch.stack([truth[image] for image in known]), ks=[found.k for found in heatmaps])
     return tuple(names[i] for i in chosen)

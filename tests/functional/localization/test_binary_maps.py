@@ -54,3 +54,13 @@ def test_a_silent_factor_is_no_foreground():
     assert foreground_factor(cells[:, :1]) == 0
     with pytest.raises(ValueError, match="`cells` parameter of `foreground_factor` must be maps that are not zero"):
         foreground_factor(cells[:, 1:2])
+
+
+def test_the_scale_of_each_image_lets_none_outshine_the_others():
+    maps = torch.tensor([[[[1.0, 0.5, 0.2]]], [[[0.1, 0.05, 0.0]]], [[[0.0, 0.0, 0.0]]]])
+    of_set = binarize(maps, threshold=0.4)
+    of_image = binarize(maps, threshold=0.4, scale="image")
+    assert of_set.flatten(1).tolist() == [[True, True, False], [False] * 3, [False] * 3]
+    assert of_image.flatten(1).tolist() == [[True, True, False], [True, True, False], [False] * 3]
+    with pytest.raises(ValueError, match="`scale` parameter of `binarize`"):
+        binarize(maps, scale="batch")

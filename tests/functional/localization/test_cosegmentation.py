@@ -145,3 +145,17 @@ def test_a_wrong_way_to_choose_and_a_signed_layer():
         cosegment(planted_network(3), planted_regions(), choose="centre")
     with pytest.raises(NegativeActivationsError, match="choose one behind a ReLU"):
         cosegment(planted_network(3), planted_regions() - 1, layer="0")
+
+
+def test_the_scale_of_each_image_reaches_the_masks():
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1, bias=False), torch.nn.ReLU())
+    torch.nn.init.ones_(net[0].weight)
+    images = torch.zeros(2, 1, 4, 4)
+    images[0, 0, 1, 1], images[1, 0, 2, 2] = 1.0, 0.1  # the first outshines the second
+    dim = cosegment(net, images, 1, layer="1", threshold=0.5)
+    even = cosegment(net, images, 1, layer="1", threshold=0.5, scale="image")
+    assert dim.masks.flatten(1).sum(1).tolist() == [1, 0]
+    assert even.masks.flatten(1).sum(1).tolist() == [1, 1]
+    assert bool(even.masks[1, 2, 2])
+    shown = cosegment(net, images, [1], layer="1", truth={1: images[1, 0] > 0}, threshold=0.5, scale="image")
+    assert torch.equal(shown.masks, even.masks)
