@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from lightning_interp._checks import check_choice, check_int
-from lightning_interp._lightning import LightningModule, Trainer, rank_zero_info
+from lightning_interp._lightning import LightningModule, Trainer
 from lightning_interp.callbacks.snapshots import SnapshotMonitor
 from lightning_interp.functional.synthesis import ProjectionMethod, Projections, deconvnet
-from lightning_interp.hooks import LayerSpec, evaluating, forward_to, select_layers
+from lightning_interp.hooks import OUTPUT, LayerSpec
 from lightning_interp.plots.deconvnet import plot_projections
 from lightning_interp.plots.pictures import on_grey
 
@@ -87,16 +87,13 @@ class DeconvNetMonitor(SnapshotMonitor):
     def _plan(self, trainer: Trainer, module: LightningModule) -> None:
         """Choose images and layers, and project one unit of each: what does not work must be told now."""
         super()._plan(trainer, module)
+        sizes = {name: seen.shape[1] for name, seen in self._reached(trainer, module, self.layers).items()}
+        del sizes[OUTPUT]
+        self._units = {name: self.units or list(range(min(self.n_units, size))) for name, size in sizes.items()}
         image = self._converted(self._drawn().images[:1], trainer, module)
         with trainer.precision_plugin.forward_context():
-            with evaluating(module):
-                names = select_layers(module, self.layers, example_input=image)
-            with forward_to(module, names) as features:
-                sizes = {name: activation.shape[1] for name, activation in features(image).items()}
-            self._units = {name: self.units or list(range(min(self.n_units, size))) for name, size in sizes.items()}
             for name, units in self._units.items():
                 deconvnet(module, image, name, [max(units)], method=self.method)
-        rank_zero_info(f"{type(self).__name__}: {len(self._drawn().images)} images, layers {', '.join(names)}")
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, epoch: float) -> None:
         images = self._converted(self._drawn().images, trainer, pl_module)

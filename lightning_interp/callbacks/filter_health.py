@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_interp._lightning import LightningModule, Trainer, rank_zero_info
+from lightning_interp._lightning import LightningModule, Trainer
 from lightning_interp.callbacks.logs import log_figure
 from lightning_interp.callbacks.monitor import Monitor
 from lightning_interp.functional.filter_health import high_frequency_share
-from lightning_interp.hooks import OUTPUT, LayerSpec, evaluating, forward_to, select_layers
+from lightning_interp.hooks import OUTPUT, LayerSpec
 from lightning_interp.hooks.names import named_layers
 from lightning_interp.metrics.filter_health import FilterActivity
 from lightning_interp.plots.filters import plot_filters
@@ -75,17 +75,14 @@ class FilterHealthMonitor(Monitor):
     def _plan(self, trainer: Trainer, module: LightningModule) -> None:
         """Find layers and convolutions, and probe one image: what does not work must be told now."""
         super()._plan(trainer, module)
-        image = self._converted(self._drawn().images[:1], trainer, module)
+        seen = self._reached(trainer, module, self.layers)
+        output = seen.pop(OUTPUT)
+        if self.layers == "composites" and len(seen) > 1:
+            seen = {name: activation for name, activation in seen.items() if not torch.equal(activation, output)}
+        sizes = [activation.shape[1] for activation in seen.values()]
+        self._metric = FilterActivity(list(seen), sizes).to(module.device)
         with trainer.precision_plugin.forward_context():
-            with evaluating(module):
-                names = select_layers(module, self.layers, example_input=image)
-            with forward_to(module, [*names, OUTPUT]) as features, torch.no_grad():
-                seen = features(image)
-            if self.layers == "composites" and len(names) > 1:
-                names = [name for name in names if not torch.equal(seen[name], seen[OUTPUT])]
-            self._metric = FilterActivity(names, [seen[name].shape[1] for name in names]).to(module.device)
-            self._metric.update(module, image)
-        rank_zero_info(f"{type(self).__name__}: {len(self._drawn().images)} images, layers {', '.join(names)}")
+            self._metric.update(module, self._converted(self._drawn().images[:1], trainer, module))
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, epoch: float) -> None:
         dead = self._attempt(trainer, lambda: self._probe(trainer, pl_module), lambda _: self._metric.dead())

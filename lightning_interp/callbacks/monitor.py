@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_interp._checks import check_int
-from lightning_interp._lightning import LightningModule, Trainer
+from lightning_interp._lightning import LightningModule, Trainer, rank_zero_info
 from lightning_interp.callbacks.periodic import PeriodicCallback
 from lightning_interp.callbacks.sampling import (
     BatchTransform,
@@ -14,6 +16,7 @@ from lightning_interp.callbacks.sampling import (
     train_dataloader,
     unpack_batch,
 )
+from lightning_interp.hooks import OUTPUT, LayerSpec, evaluating, forward_to, select_layers
 
 __all__ = ["Monitor"]
 
@@ -60,6 +63,17 @@ class Monitor(PeriodicCallback):
     def _plan(self, trainer: Trainer, module: LightningModule) -> None:
         """Draw the images."""
         self._sample = self._draw_sample(trainer)
+
+    def _reached(self, trainer: Trainer, module: LightningModule, layers: LayerSpec) -> dict[str, Tensor]:
+        """What one image of the sample makes of the chosen layers, and of the output, which comes last."""
+        image = self._converted(self._drawn().images[:1], trainer, module)
+        with trainer.precision_plugin.forward_context():
+            with evaluating(module):
+                names = select_layers(module, layers, example_input=image)
+            with forward_to(module, [*names, OUTPUT]) as features, torch.no_grad():
+                seen = features(image)
+        rank_zero_info(f"{type(self).__name__}: {len(self._drawn().images)} images, layers {', '.join(names)}")
+        return seen
 
     def _held_bytes(self) -> int:
         sample = self._drawn()

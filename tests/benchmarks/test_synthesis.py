@@ -60,7 +60,7 @@ def captum():
 def ask(peer):
     there, why = _synthesis_peers.takes_part(peer, CPU)
     if not there:
-        pytest.skip(why)
+        pytest.skip(f"a peer of the `bench` extra is needed: {why}")
 
 
 @pytest.fixture

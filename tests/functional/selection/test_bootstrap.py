@@ -94,10 +94,10 @@ def test_rounding_is_no_improvement():
 
 def test_the_seed_decides_and_the_global_generator_is_left_alone():
     x, y = normal(12, seed=11, shift=0.3), normal(12, seed=12)
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    before = np.random.get_state()[1].copy()
     assert bootstrap_difference(x, y, seed=1) == bootstrap_difference(torch.tensor(x), list(y), seed=1)
     assert bootstrap_difference(x, y, seed=1) != bootstrap_difference(x, y, seed=2)
-    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+    assert (np.random.get_state()[1] == before).all()
 
 
 @pytest.mark.parametrize(
