@@ -281,6 +281,7 @@ print("OK", len(stopper.history))
 """
 
 
+@pytest.mark.slow
 def test_the_twin_package_with_our_modules_and_data():
     run = run_code(TWIN)
     assert "OK " in run.stdout, run.stderr
