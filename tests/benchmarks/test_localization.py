@@ -46,7 +46,7 @@ def scenes(subject):
 def grad_cam():
     there, why = takes_part(methods.GRAD_CAM, torch.device("cpu"))
     if not there:
-        pytest.skip(f"a peer of the `bench` extra is needed: {why}")
+        pytest.skip(reason=f"the peer it compares with comes with `pip install .[bench]`: {why}")
 
 
 @pytest.fixture(scope="module")

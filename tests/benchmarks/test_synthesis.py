@@ -60,7 +60,7 @@ def captum():
 def ask(peer):
     there, why = _synthesis_peers.takes_part(peer, CPU)
     if not there:
-        pytest.skip(f"a peer of the `bench` extra is needed: {why}")
+        pytest.skip(reason=f"the peer it compares with comes with `pip install .[bench]`: {why}")
 
 
 @pytest.fixture

@@ -27,6 +27,16 @@ def reports(done):
     return [line.removeprefix("RESULT ") for line in done.stdout.splitlines() if line.startswith("RESULT ")]
 
 
+def one_and_two(source, folder, *arguments):
+    """What a script reports whose first argument is the number of processes: ``[line]`` of one, both lines of two."""
+    found = []
+    for devices in (1, 2):
+        done = run_script(source, folder, devices, *arguments)
+        assert done.returncode == 0, done.stderr
+        found.append(reports(done))
+    return found
+
+
 def run_code(source, *arguments):
     """Run ``source`` from the root of the repository."""
     command = [sys.executable, "-W", "ignore", "-c", source, *map(str, arguments)]

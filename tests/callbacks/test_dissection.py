@@ -15,7 +15,7 @@ from lightning_interp.datasets import ToyConcepts, ToyScenes
 from lightning_interp.exceptions import MeasurementWarning
 from lightning_interp.functional.dissection import network_dissection
 from tests.callbacks.conftest import Net, quiet_trainer, toy_loader
-from tests.callbacks.processes import reports, run_script
+from tests.callbacks.processes import one_and_two
 
 CONCEPTS = ToyConcepts(ToyScenes(10, size=16))
 CATEGORIES = ["color", "object", "part", "texture", "scene"]
@@ -277,13 +277,8 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(tmp_path):
-    def results(devices):
-        done = run_script(DISTRIBUTED, tmp_path, devices, tmp_path)
-        assert done.returncode == 0, done.stderr
-        return reports(done)
-
-    (alone,) = results(1)
-    assert results(2) == [alone, alone]
+    (alone,), both = one_and_two(DISTRIBUTED, tmp_path, tmp_path)
+    assert both == [alone, alone]
     one, two = (sorted((tmp_path / f"run/version_{n}/dissection").iterdir()) for n in (1, 2))
     assert [path.read_text() for path in one] == [path.read_text() for path in two]
     assert len(one) == 2

@@ -6,7 +6,7 @@ from torch.nn.functional import relu
 from lightning_interp.callbacks import FilterHealthMonitor
 from lightning_interp.functional.filter_health import high_frequency_share
 from tests.callbacks.conftest import Net, quiet_trainer, toy_loader
-from tests.callbacks.processes import reports, run_script
+from tests.callbacks.processes import one_and_two
 
 
 class Dying(Net):
@@ -93,12 +93,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(tmp_path):
-    def results(devices):
-        done = run_script(DISTRIBUTED, tmp_path, devices)
-        assert done.returncode == 0, done.stderr
-        return reports(done)
-
-    (alone,) = results(1)
+    (alone,), both = one_and_two(DISTRIBUTED, tmp_path)
     assert "True" in alone
     assert "False" in alone
-    assert results(2) == [alone, alone]
+    assert both == [alone, alone]

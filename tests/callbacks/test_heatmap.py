@@ -7,7 +7,7 @@ from lightning_interp.callbacks import HeatmapMonitor
 from lightning_interp.exceptions import MeasurementWarning, NegativeActivationsError
 from lightning_interp.functional.localization import nmf_heatmaps
 from tests.callbacks.conftest import ColourData, Net, quiet_trainer, toy_dataset, toy_loader
-from tests.callbacks.processes import reports, run_script
+from tests.callbacks.processes import one_and_two
 
 IMAGES = toy_dataset().tensors[0][:4]
 
@@ -118,10 +118,5 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(tmp_path):
-    def results(devices):
-        done = run_script(DISTRIBUTED, tmp_path, devices)
-        assert done.returncode == 0, done.stderr
-        return reports(done)
-
-    (alone,) = results(1)
-    assert results(2) == [alone, alone]
+    (alone,), both = one_and_two(DISTRIBUTED, tmp_path)
+    assert both == [alone, alone]

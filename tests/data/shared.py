@@ -11,5 +11,5 @@ def shared(name):
     """A file or folder of ``../shared/data``; skips the test, and says what is missing, where it is not there."""
     path = SHARED / name
     if not path.exists():
-        pytest.skip(f"real files needed: ../shared/data/{name} is not there")
+        pytest.skip(reason=f"real files, which are no part of the project, are needed: ../shared/data/{name}")
     return path
