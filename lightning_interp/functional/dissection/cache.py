@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_interp.functional.dissection.result import LayerDissection
 from lightning_interp.functional.dissection.top_images import TopImages
+from lightning_interp.hooks.fingerprint import add_tensor
 
-__all__ = ["cached_layers", "dataset_fingerprint", "model_fingerprint"]
+__all__ = ["cached_layers", "dataset_fingerprint"]
 
 _FORMAT = 1  # another number where the same question gets another answer
 _ITEMS = 64
@@ -49,14 +50,6 @@ def cached_layers(
     return {name: found[name] for name in names}
 
 
-def model_fingerprint(model: nn.Module) -> str:
-    """Hash of a network's printed structure, parameters and buffers; what the code of ``forward`` does is not in it."""
-    digest = hashlib.sha256(repr(model).encode())
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        _add(digest, name, tensor)
-    return digest.hexdigest()
-
-
 def dataset_fingerprint(dataset: Any) -> str:
     """``dataset.fingerprint``, or a hash of length, concepts and up to 64 items, the first and last among them.
 
@@ -70,15 +63,10 @@ def dataset_fingerprint(dataset: Any) -> str:
     n_items = min(_ITEMS, len(dataset))
     for index in (i * (len(dataset) - 1) // max(1, n_items - 1) for i in range(n_items)):
         image, target = dataset[index]
-        _add(digest, str(index), image)
+        add_tensor(digest, str(index), image)
         for category, value in sorted(target.items()):
-            _add(digest, category, torch.as_tensor(value))
+            add_tensor(digest, category, torch.as_tensor(value))
     return digest.hexdigest()
-
-
-def _add(digest: Any, name: str, tensor: Tensor) -> None:
-    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-    digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
 
 
 def _key(name: str, made_from: Mapping[str, Any]) -> str:
@@ -89,7 +77,7 @@ def _key(name: str, made_from: Mapping[str, Any]) -> str:
 def _checksum(tensors: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors):
-        _add(digest, name, tensor)
+        add_tensor(digest, name, tensor)
     return digest.hexdigest()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lightning_interp._checks import check_int, check_number, message
-from lightning_interp.functional.dissection.cache import cached_layers, dataset_fingerprint, model_fingerprint
+from lightning_interp.functional.dissection.cache import cached_layers, dataset_fingerprint
 from lightning_interp.functional.dissection.overlap import ConceptAreas, Concepts
 from lightning_interp.functional.dissection.passes import (
     ConceptBatch,
@@ -21,6 +21,7 @@ from lightning_interp.functional.dissection.quantile import SATURATED
 from lightning_interp.functional.dissection.refine import exact_levels
 from lightning_interp.functional.dissection.result import LayerDissection, NetworkDissection
 from lightning_interp.hooks import LayerSpec, select_layers
+from lightning_interp.hooks.fingerprint import model_fingerprint
 
 __all__ = ["concepts_of", "dissected", "network_dissection"]
 
