@@ -37,14 +37,15 @@ def class_weights(model: nn.Module, layer: str, image: Tensor) -> Tensor:
         Zhou et al., Learning deep features for discriminative localization, CVPR 2016.
     """
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)).to(image)
-    image = image.clone().requires_grad_()
-    with forward_to(model, [layer, OUTPUT]) as features, torch.enable_grad():
+    # a Trainer tests in inference mode, in which nothing has a graph
+    with torch.inference_mode(False), torch.enable_grad(), forward_to(model, [layer, OUTPUT]) as features:
+        image = image.clone().requires_grad_()
         maps, scores = _maps_and_scores(features(image), layer)
         ones = torch.eye(scores.shape[1], device=scores.device, dtype=scores.dtype)[:, None]
         parts = [_gradients(scores, maps, part) for part in ones.split(_CHUNK)]
         weights, spread = (torch.cat(part) for part in zip(*parts, strict=True))
         with torch.no_grad():
-            maps, scores = _maps_and_scores(features(torch.cat([image, -image, noise])), layer)
+            maps, scores = _maps_and_scores(features(torch.cat([image, -image, noise.clone()])), layer)
     rest = scores - maps.mean((2, 3)) @ weights.mT  # the bias, if the classifier is what it should be
     errors = [spread.amax() / weights.abs().amax(), (rest - rest[:1]).abs().amax() / scores.abs().amax()]
     if not all(bool(error <= _TOLERANCE) for error in errors):

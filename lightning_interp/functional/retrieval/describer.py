@@ -141,8 +141,9 @@ class Describer:
     def _cell_centers(self, images: Tensor) -> Centers:
         size = (images.shape[2], images.shape[3])
         if size not in self._centers:
-            image = images[:1].clone().requires_grad_()
-            with forward_to(self.model, str(self.layer)) as features, torch.enable_grad():
+            # a Trainer tests in inference mode, in which nothing has a graph
+            with torch.inference_mode(False), torch.enable_grad(), forward_to(self.model, str(self.layer)) as features:
+                image = images[:1].clone().requires_grad_()
                 self._centers[size] = cell_centers(features(image)[str(self.layer)], image)
         return self._centers[size]
 
