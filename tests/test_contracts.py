@@ -72,8 +72,8 @@ def test_nothing_public_is_left_out():
     assert public(callbacks) == set(CALLBACKS)
     assert public(metrics) - {"ConceptIoU", "UnitActivations"} == set(METRICS)  # larger states: see their own tests
     others = {"BrodenDataModule", "ICosegDataModule", "PascalPartDataModule", "VOCDetectionDataModule"}
-    others |= {"VOCSegmentationDataModule"}
-    bases = {"ClassificationDataModule", "ConceptDataModule"}
+    others |= {"OxfordParisDataModule", "VOCRetrievalDataModule", "VOCSegmentationDataModule"}
+    bases = {"ClassificationDataModule", "ConceptDataModule", "RetrievalDataModule"}
     assert public(datamodules) - bases - others == set(DATAMODULES)  # others have own tests
 
 
