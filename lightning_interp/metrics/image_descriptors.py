@@ -51,7 +51,9 @@ class ImageDescriptors(Metric):
             vectors: Their descriptors, ``(N, D)``.
         """
         if vectors.ndim != 2 or indices.shape != vectors.shape[:1]:
-            raise ValueError(message("vectors", "ImageDescriptors", f"a row for each of {len(indices)} images", vectors))
+            raise ValueError(
+                message("vectors", "ImageDescriptors", f"a row for each of {len(indices)} images", vectors)
+            )
         self.indices.append(indices.to(self.device))
         self.rows.append(vectors.to(self.device))
 

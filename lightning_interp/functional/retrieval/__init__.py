@@ -1,0 +1,1 @@
+"""Image retrieval: descriptors of images, search, query expansion, measures of rankings."""
