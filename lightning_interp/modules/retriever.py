@@ -96,7 +96,7 @@ class Retriever(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Rank the collection for every query and log the measures."""
         data = self._data()
-        indices, vectors = self.database.compute(), self.database.vectors()
+        indices = self.database.compute()
         n_skipped = len(data.database_dataset) - len(indices)
         if n_skipped:
             there = set(indices.tolist())
