@@ -11,8 +11,8 @@ from rich.table import Table
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize
 
+from lightning_interp.cli._pictures import read_upright
 from lightning_interp.cli.networks import load_network
-from lightning_interp.datasets.concept_files import read_picture
 from lightning_interp.datasets.folder_images import EXTENSIONS
 from lightning_interp.exceptions import DatasetNotFoundError
 from lightning_interp.functional.localization import Heatmaps, factor_importance, nmf_heatmaps
@@ -89,7 +89,7 @@ def _pictures(folder: Path) -> tuple[list[Path], list[Tensor]]:
 
 def _picture(file: Path) -> Tensor | None:
     try:
-        return read_picture(file)[0]
+        return read_upright(file)[0]
     except DatasetNotFoundError as error:
         warnings.warn(f"Left out: {error}", UserWarning, stacklevel=3)
         return None

@@ -11,10 +11,17 @@ import lightning_interp.modules  # noqa: F401
 from lightning_interp._lightning import LightningDataModule, LightningModule, cli
 from lightning_interp.cli.demo import demo
 from lightning_interp.cli.heatmaps import heatmaps
+from lightning_interp.cli.index import index
+from lightning_interp.cli.search import search
 
 __all__ = ["InterpCLI", "main"]
 
-_VERBS: dict[str, Callable[[Sequence[str]], None]] = {"demo": demo, "heatmaps": heatmaps}
+_VERBS: dict[str, Callable[[Sequence[str]], None]] = {
+    "demo": demo,
+    "heatmaps": heatmaps,
+    "index": index,
+    "search": search,
+}
 
 
 class InterpCLI(cli.LightningCLI):

@@ -23,6 +23,7 @@ from lightning_interp.plots.image_strip import plot_image_strip
 from lightning_interp.plots.inversion import plot_inversion_errors, plot_reconstructions
 from lightning_interp.plots.palette import save_label_pngs, save_palette_png
 from lightning_interp.plots.pictures import plot_pictures, save_png
+from lightning_interp.plots.retrieval import plot_ranking, plot_ranking_factors
 from lightning_interp.plots.selection import (
     plot_ranking_precision,
     plot_score_histogram,
@@ -52,6 +53,8 @@ __all__ = [
     "plot_pictures",
     "plot_projection_evolution",
     "plot_projections",
+    "plot_ranking",
+    "plot_ranking_factors",
     "plot_ranking_precision",
     "plot_reconstructions",
     "plot_roc",
