@@ -13,6 +13,7 @@ from lightning_interp.cli.demo import demo
 from lightning_interp.cli.heatmaps import heatmaps
 from lightning_interp.cli.index import index
 from lightning_interp.cli.search import search
+from lightning_interp.exceptions import DatasetNotFoundError
 
 __all__ = ["InterpCLI", "main"]
 
@@ -41,7 +42,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv[1:] if args is None else args)
     if arguments and arguments[0] in _VERBS:
-        _VERBS[arguments[0]](arguments[1:])
+        _run(arguments[0], arguments[1:])
         return
     InterpCLI(
         LightningModule,
@@ -52,3 +53,11 @@ def main(args: Sequence[str] | None = None) -> None:
         parser_kwargs={"description": f"Interpretability inside training. Further verbs: {', '.join(_VERBS)}."},
         args=None if args is None else arguments,
     )
+
+
+def _run(verb: str, arguments: Sequence[str]) -> None:
+    """Run a verb; what its user can mend comes as one sentence, not as a traceback."""
+    try:
+        _VERBS[verb](arguments)
+    except (ValueError, TypeError, OSError, DatasetNotFoundError) as error:
+        raise SystemExit(f"lightning-interp {verb}: {error}") from error

@@ -25,6 +25,7 @@ from lightning_interp.functional.factorization import (
     random_ablation,
 )
 from lightning_interp.functional.folding import fold, unfold
+from lightning_interp.functional.inverse_set import InverseSet, sample_inverse_set
 from lightning_interp.functional.localization import (
     Colocalization,
     Cosegmentation,
@@ -102,6 +103,7 @@ __all__ = [
     "Heatmaps",
     "ImageIndex",
     "ImageScores",
+    "InverseSet",
     "Inversion",
     "Localization",
     "LogRankBound",
@@ -152,6 +154,7 @@ __all__ = [
     "precision_of_matches",
     "random_ablation",
     "rectangle_cover_bounds",
+    "sample_inverse_set",
     "score_images",
     "search",
     "select_top",

@@ -76,3 +76,15 @@ def test_an_unknown_class_is_a_clear_error(capsys):
     with pytest.raises(SystemExit):
         main(["fit", "--model=Classifier", "--model.net=NoSuchNet", "--data=ToyScenesDataModule"])
     assert "NoSuchNet" in capsys.readouterr().err
+
+
+def test_what_a_user_can_mend_comes_as_one_sentence(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for arguments in (["search", "nothing.jpg"], ["index", "empty"], ["index", "empty", "--method", "nmf"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "lightning_interp.cli", *arguments], capture_output=True, text=True
+        )
+        assert done.returncode != 0
+        assert "Traceback" not in done.stderr
+    with pytest.raises(SystemExit, match=r"lightning-interp heatmaps: The `ckpt` parameter of `load_network`"):
+        main(["heatmaps", "--images", "empty"])
