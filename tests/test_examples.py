@@ -32,6 +32,7 @@ SMALL = {  # options, and what the output must tell
         "after one mask was shown",
     ),
     "inversion": ({**TINY, "n_images": 2, "steps": 3}, "drop_least"),
+    "retrieval": ({"max_epochs": 1, "n_train": 96, "n_images": 60, "n_queries": 6, "width": 6}, "same object"),
     "semi_supervised": ({"epochs": 2, "labeled": 48, "pool": 72, "n_test": 24, "width": 4}, "of them right"),
     "squeezenet": ({"weights": "nowhere.safetensors"}, "pass your own with --weights"),
     "style_transfer": ({"max_epochs": 1, "n_train": 96, "width": 4, "size": 32, "steps": 2}, "style loss"),
@@ -41,6 +42,7 @@ DRAWN = {  # figures it promises
     "deconvnet": {"evolution", "filters", "block3", "block4"},
     "heatmaps": {"bird", "bird_sweep"},
     "inversion": {"searched", "decoded", "perturbed", "errors"},
+    "retrieval": {"ranking", "factors", "directions"},
     "style_transfer": {"style_transfer"},
 }
 ELSEWHERE = {"semi_supervised_detection"}  # needs a dataset to be written first: tests/examples

@@ -128,7 +128,7 @@ class Describer:
 
     def _maps(self, images: Tensor) -> Tensor:
         if self.layer is None:
-            self.layer = select_layers(self.model, "last_block", example_input=images[:1])[-1]
+            self.layer = _last_layer(self.model, images[:1])
         if self.method == "cam" and not hasattr(self, "_class_weights"):
             self._class_weights = class_weights(self.model, self.layer, images[:1])
         with forward_to(self.model, self.layer) as features, torch.no_grad():
@@ -150,3 +150,11 @@ class Describer:
     @cached_property
     def _model_fingerprint(self) -> str:
         return model_fingerprint(self.model)
+
+
+def _last_layer(model: nn.Module, image: Tensor) -> str:
+    try:
+        return select_layers(model, "last_block", example_input=image)[-1]
+    except RuntimeError as error:  # a classifier that wants another size; up to the layer any size would do
+        must = f"a name, because the whole network does not take images of {tuple(image.shape[1:])}: {error}"
+        raise ValueError(message("layer", "describe_images", must, None)) from error

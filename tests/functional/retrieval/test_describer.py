@@ -150,6 +150,15 @@ def test_bf16_and_autocast_give_nearly_the_same():
     assert float(cosine_similarity(plain, half).amin()) > 0.98
 
 
+def test_a_head_of_fixed_size_only_needs_the_name_of_the_layer():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 22 * 30, 4))
+    assert Describer(model)(images())[0].shape == (6, 8)
+    smaller = images()[..., :20]
+    with pytest.raises(ValueError, match=r"`layer` parameter.*does not take images of \(3, 24, 20\)"):
+        Describer(model)(smaller)
+    assert Describer(model, layer="1")(smaller)[0].shape == (6, 8)
+
+
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"`method` parameter of `describe_images`.*Did you mean 'nmf_v'"):
         Describer(net(), "nmf")
