@@ -145,6 +145,43 @@ def localization(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
+def retrieval(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per network, descriptor and use of the box; plain and whitened on both worlds, with standard errors."""
+    lines = []
+    for network, method, box in dict.fromkeys((row["network"], row["method"], row.get("box")) for row in rows):
+        line = {"network": network, "descriptor": method, "box": box or ""}
+        own = [row for row in rows if (row["network"], row["method"], row.get("box")) == (network, method, box)]
+        for world, score in (("categories", "mAP@30"), ("instances", "mAP")):
+            for name, whitened in (("", False), (", whitened", True)):
+                cells = [row for row in own if row["world"] == world and bool(row.get("whitened to")) == whitened]
+                line[f"{world}, {score}{name}"] = _percent(cells[0], score) if cells else ""
+        lines.append(line)
+    return lines
+
+
+def _percent(row: dict[str, Any], score: str) -> str:
+    if score not in row:
+        return ""
+    error = row.get(f"{score} s.e.")
+    return f"{row[score]:.0f}" if error is None else f"{row[score]:.0f} ± {error:.0f}"
+
+
+def retrieval_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per network: every descriptor over the forward pass, and scikit-learn's NMF over ours."""
+    lines = []
+    for network in dict.fromkeys(row["network"] for row in rows):
+        own = {row["method"]: row for row in rows if row["network"] == network}
+        first = own["nmf_v"]
+        line = {"network": network, "image": first["side"], "map": first["map"]}
+        line["forward, ms per image"] = f"{first['forward, ms per image']:.1f}"
+        for method in ("nmf_v", "nmf_vtu", "mac", "gem", "crow", "rmac", "cam"):
+            line[method] = f"{own[method]['times forward']:.2f}x" if method in own else ""
+        line["scikit-learn over ours"] = f"{first['scikit-learn, times ours']:.1f}x"
+        line["errors"] = f"{first['error, ours']:.3f}, {first['error, scikit-learn']:.3f}"
+        lines.append(line)
+    return lines
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
     "nmf": nmf,
     "check_cost": check_cost,
@@ -154,6 +191,8 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
     "localization": localization,
     "image_score_time": image_score_time,
     "memorization_noise_grid": memorization_noise_grid,
+    "retrieval": retrieval,
+    "retrieval_time": retrieval_time,
     "synthesis": synthesis,
     "synthesis_deconvnet": synthesis_deconvnet,
 }

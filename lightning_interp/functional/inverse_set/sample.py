@@ -103,12 +103,12 @@ def sample_inverse_set(
         TypeError: An option of another type.
 
     Example:
-        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 8, 3), nn.ReLU())
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 8, 3))
         >>> draw = nn.Sequential(nn.Linear(6, 3 * 8 * 8), nn.Sigmoid(), nn.Unflatten(1, (3, 8, 8)))
-        >>> look = {"generator": draw, "output_range": (0, 1), "encoder": "1", "n": 20, "n_seeds": 4}
-        >>> with torch.no_grad():
-        ...     typical = float(net(draw(torch.randn(50, 6)))[:, 5].amax((1, 2)).median())
-        >>> found = sample_inverse_set(net, "3", unit=5, interval=(0.9 * typical, 1.1 * typical), **look)
+        >>> level = {"quantiles": (0.3, 0.6), "data": [draw(torch.randn(50, 6)).detach()]}
+        >>> found = sample_inverse_set(
+        ...     net, "2", unit=5, **level, generator=draw, output_range=(0, 1), encoder="1", n=20, n_seeds=4
+        ... )
         >>> len(found), bool(found.to_dataframe().in_range.all())
         (20, True)
 
