@@ -29,6 +29,7 @@ __all__ = ["index"]
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 _OWNER = "lightning-interp index"
 _LISTED = 10
+_ASKED = 100  # queries that tell how good an approximate search is
 
 
 def index(args: Sequence[str] = ()) -> None:
@@ -62,6 +63,9 @@ def index(args: Sequence[str] = ()) -> None:
         found.compact()
     text = f"The index {str(out)!r} has {len(found)} pictures: {recipe.method} of layer {recipe.layer}."
     console.print(text, soft_wrap=True)
+    if found.approximate:
+        share = found.recall(found.vectors[:_ASKED])
+        console.print(f"It outgrows memory: searches are approximate and find {share:.0%} of the ten nearest pictures.")
 
 
 def _parse(args: Sequence[str]) -> tuple[Namespace, Mapping[str, Any] | None]:

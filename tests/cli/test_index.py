@@ -234,3 +234,12 @@ def test_stamps_survive_a_line_that_was_cut(tmp_path):
     append_stamps(tmp_path, {"d": [7, 8]})
     append_stamps(tmp_path, {"e": [9, 9]})
     assert read_stamps(tmp_path) == {"a": [5, 6], "b\udce9": [3, 4], "e": [9, 9]}
+
+
+def test_an_approximate_search_says_what_it_finds(capsys, monkeypatch):
+    main(["index", "photos", *RANDOM])
+    monkeypatch.setattr(ImageIndex, "approximate", property(lambda self: True))
+    monkeypatch.setattr(ImageIndex, "recall", lambda self, queries, k=10: 0.5 if len(queries) == 6 else None)
+    capsys.readouterr()
+    main(["index", "photos"])
+    assert "approximate and find 50% of the ten nearest" in say(capsys)

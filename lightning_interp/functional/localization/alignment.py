@@ -49,7 +49,8 @@ def enlarge(maps: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, int]) 
         tensor([[0., 1., 3., 4.]])
     """
     down, across = (_interpolation(places, n).to(maps) for places, n in zip((rows, columns), size, strict=True))
-    return down @ maps @ across.mT
+    with torch.autocast(maps.device.type, enabled=False):  # places of cells need all their digits
+        return down @ maps @ across.mT
 
 
 def _centers(first: Tensor, behind: Tensor, size: int) -> Tensor:

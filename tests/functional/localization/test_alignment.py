@@ -87,3 +87,10 @@ def test_a_bright_patch_through_heatmaps():
     for i, (top, left) in enumerate([(4, 6), (20, 30), (28, 40)]):
         where = (maps[i] > 0.5 * maps[i].max()).nonzero().double()
         assert (where.mean(0) - torch.tensor([top + 5.5, left + 5.5])).abs().max() < 1.0
+
+
+def test_autocast_takes_no_digits():
+    maps, rows = torch.rand(2, 5, 7), torch.arange(5) * 3.3
+    plain = enlarge(maps, rows.double(), torch.arange(7).double() * 2.1, (17, 15))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(enlarge(maps, rows.double(), torch.arange(7).double() * 2.1, (17, 15)), plain)
