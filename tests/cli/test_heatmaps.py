@@ -64,5 +64,5 @@ def test_damaged_pictures_are_left_out_and_named(folder):
 def test_bad_calls(folder):
     with pytest.raises(SystemExit, match=r"There is no picture .* in 'nowhere': set --images"):
         main([*OPTIONS[:2], "nowhere", *OPTIONS[3:], "--weights", "random"])
-    with pytest.raises(ValueError, match="--weights DEFAULT"):
+    with pytest.raises(SystemExit, match="--weights DEFAULT"):
         main(OPTIONS)

@@ -169,7 +169,7 @@ def test_pooled_descriptors_are_searched_by_cropping(capsys):
     main(["index", "photos", *RANDOM, "--method=gem", "--out=pooled"])
     main(["search", "photos/4.png", "--index=pooled", "--box=0,0,33,50", "--top=1"])
     assert found(capsys)[0] == [["1", "4.png", "1.0000"]]
-    with pytest.raises(ValueError, match=r"`box_use` parameter .* 'crop' for the index's method, 'gem'"):
+    with pytest.raises(SystemExit, match=r"`box_use` parameter .* 'crop' for the index's method, 'gem'"):
         main(["search", "photos/4.png", "--index=pooled", "--box=0,0,33,50", "--box_use=factors"])
 
 
@@ -191,42 +191,42 @@ def test_another_network_is_refused_and_a_moved_one_is_not(tmp_path, capsys):
     (tmp_path / "one.safetensors").rename("moved.safetensors")
     main(["search", "photos/4.png", "--index=trained", "--top=1", "--ckpt=moved.safetensors"])
     assert found(capsys)[0] == [["1", "4.png", "1.0000"]] * 2
-    with pytest.raises(ValueError, match=r"another network or descriptor: ckpt is .*one.* there and .*two.* here"):
+    with pytest.raises(SystemExit, match=r"another network or descriptor: ckpt is .*one.* there and .*two.* here"):
         main(["search", "photos/4.png", "--index=trained", "--ckpt=two.safetensors"])
     (tmp_path / "two.safetensors").rename("one.safetensors")
-    with pytest.raises(ValueError, match="another network or descriptor"):
+    with pytest.raises(SystemExit, match="another network or descriptor"):
         main(["search", "photos/4.png", "--index=trained"])
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "match"),
+    ("options", "match"),
     [
-        (["--box=0,0,34,60"], ValueError, r"box 0 is outside of the image, 50 x 33 pixels"),
-        (["--box=9,9,9,20"], ValueError, "box 0 is empty or inverted"),
-        (["--box=1,2,3"], ValueError, "four numbers, such as --box=10,20,200,180. Got '1,2,3'"),
-        (["--box=a,b,c,d"], ValueError, "four numbers"),
-        (["--box=nan,0,9,9"], ValueError, "box 0 is not finite"),
-        (["--top=0"], ValueError, "`top` parameter"),
-        (["--expand=-1"], ValueError, "`expand` parameter"),
-        (["--index=nowhere"], SystemExit, "There is no index in 'nowhere': make one with `lightning-interp index`"),
+        (["--box=0,0,34,60"], r"box 0 is outside of the image, 50 x 33 pixels"),
+        (["--box=9,9,9,20"], "box 0 is empty or inverted"),
+        (["--box=1,2,3"], "four numbers, such as --box=10,20,200,180. Got '1,2,3'"),
+        (["--box=a,b,c,d"], "four numbers"),
+        (["--box=nan,0,9,9"], "box 0 is not finite"),
+        (["--top=0"], "`top` parameter"),
+        (["--expand=-1"], "`expand` parameter"),
+        (["--index=nowhere"], "There is no index in 'nowhere': make one with `lightning-interp index`"),
     ],
 )
-def test_bad_calls(options, error, match):
-    with pytest.raises(error, match=match):
+def test_bad_calls(options, match):
+    with pytest.raises(SystemExit, match=match):
         main(["search", "photos/4.png", *options])
 
 
 def test_bad_queries_and_indexes(folder):
     (folder / "broken.jpg").write_bytes(b"no picture")
     for name in ("broken.jpg", "nowhere.jpg"):
-        with pytest.raises(RuntimeError, match=f"{name}' cannot be decoded"):
+        with pytest.raises(SystemExit, match=f"{name}' cannot be decoded"):
             main(["search", f"photos/{name}"])
     ImageIndex.create("foreign", dim=2, fingerprint="by hand")
-    with pytest.raises(ValueError, match="an index that `lightning-interp index` has made"):
+    with pytest.raises(SystemExit, match="an index that `lightning-interp index` has made"):
         main(["search", "photos/4.png", "--index=foreign"])
     index = ImageIndex.open("index")
     index.remove(index.names)
-    with pytest.raises(ValueError, match="is empty"):
+    with pytest.raises(SystemExit, match="is empty"):
         main(["search", "photos/4.png"])
 
 
@@ -239,5 +239,5 @@ def test_pictures_that_the_network_does_not_see(folder, capsys):
     assert "1 cannot be described: black.png (layer '1' is silent)" in said
     main(["search", "photos/4.png", "--index=bare", "--top=1"])
     assert found(capsys)[0] == [["1", "4.png", "1.0000"]]
-    with pytest.raises(ValueError, match=r"Layer '1' does not respond to 'photos/black\.png'"):
+    with pytest.raises(SystemExit, match=r"Layer '1' does not respond to 'photos/black\.png'"):
         main(["search", "photos/black.png", "--index=bare"])

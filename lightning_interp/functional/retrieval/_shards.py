@@ -21,6 +21,8 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lightning_interp.exceptions import DatasetNotFoundError
+
 try:
     import fcntl
 except ImportError:  # Windows: there, nothing keeps two writers apart
@@ -140,7 +142,7 @@ def read_manifest(folder: Path) -> Manifest:
         text = (
             f"The index in {str(folder)!r} has format {version!r}, and this version of lightning-interp reads {FORMAT}"
         )
-        raise RuntimeError(f"{text}: use the version it was made with, or make it anew.")
+        raise DatasetNotFoundError(f"{text}: use the version it was made with, or make it anew.")
     try:
         shards = tuple(Shard(**{**shard, "dead": tuple(shard["dead"])}) for shard in found.pop("shards"))
         trained = found.pop("trained")
@@ -241,6 +243,6 @@ def writing(folder: Path) -> Iterator[None]:
         yield
 
 
-def _damaged(file: Path, why: str) -> RuntimeError:
+def _damaged(file: Path, why: str) -> DatasetNotFoundError:
     ways = "Bring the file back from a copy, or make the index anew."
-    return RuntimeError(f"The index in {str(file.parent)!r} is damaged: {file.name!r}, {why}. {ways}")
+    return DatasetNotFoundError(f"The index in {str(file.parent)!r} is damaged: {file.name!r}, {why}. {ways}")

@@ -131,7 +131,7 @@ class ImageIndex:
         Raises:
             FileNotFoundError: There is no index.
             ValueError: It was made with another network or descriptor.
-            RuntimeError: Files are missing or cut, or of an unknown format. Changed ones are noticed at first use.
+            DatasetNotFoundError: Files are missing or cut, or of an unknown format; changed ones are noticed later.
         """
         store = Store.open(Path(folder))
         if fingerprint is not None and fingerprint != store.manifest.fingerprint:
@@ -232,7 +232,7 @@ class ImageIndex:
 
         Raises:
             ValueError: The index is empty, or queries do not fit or are not finite.
-            RuntimeError: A file is missing, cut or changed.
+            DatasetNotFoundError: A file is missing, cut or changed.
             ImportError: FAISS is not installed.
         """
         found = self._nearest(queries, k, n_probe)
