@@ -31,6 +31,10 @@ SMALL = {  # options, and what the output must tell
         {"max_epochs": 1, "n_train": 120, "n_images": 3, "width": 6, "weights": "nowhere.safetensors"},
         "after one mask was shown",
     ),
+    "inverse_set": (
+        {**TINY, "max_epochs": 4, "n_codes": 8, "n": 6, "rounds": 1, "levels": ((0.0, 0.8), (0.2, 1.0))},
+        "to the nearest",
+    ),
     "inversion": ({**TINY, "n_images": 2, "steps": 3}, "drop_least"),
     "retrieval": ({"max_epochs": 1, "n_train": 96, "n_images": 60, "n_queries": 6, "width": 6}, "same object"),
     "semi_supervised": ({"epochs": 2, "labeled": 48, "pool": 72, "n_test": 24, "width": 4}, "of them right"),
@@ -41,6 +45,7 @@ DRAWN = {  # figures it promises
     "activation_maximization": {"evolution", "first_layer", "channels", "factors", "classes"},
     "deconvnet": {"evolution", "filters", "block3", "block4"},
     "heatmaps": {"bird", "bird_sweep"},
+    "inverse_set": {"unit", "class", "both", "nearest", "trace"},
     "inversion": {"searched", "decoded", "perturbed", "errors"},
     "retrieval": {"ranking", "factors", "directions"},
     "style_transfer": {"style_transfer"},

@@ -2,6 +2,7 @@
 
 from lightning_interp.metrics.compression import CompressionAUC
 from lightning_interp.metrics.dissection import ConceptIoU, UnitActivations
+from lightning_interp.metrics.diversity import PairwiseDiversity
 from lightning_interp.metrics.filter_health import FilterActivity
 from lightning_interp.metrics.image_descriptors import ImageDescriptors
 from lightning_interp.metrics.localization import CorLoc, ObjectIoU, PartIoU
@@ -18,6 +19,7 @@ __all__ = [
     "FilterActivity",
     "ImageDescriptors",
     "ObjectIoU",
+    "PairwiseDiversity",
     "PartIoU",
     "PoolScores",
     "RetrievalAP",

@@ -20,6 +20,12 @@ from lightning_interp.plots.filters import plot_filters
 from lightning_interp.plots.generalization import plot_signals
 from lightning_interp.plots.heatmap import plot_factor_maps, plot_heatmap_sweep, plot_heatmaps
 from lightning_interp.plots.image_strip import plot_image_strip
+from lightning_interp.plots.inverse_set import (
+    plot_inverse_nearest,
+    plot_inverse_set,
+    plot_inverse_trace,
+    save_inverse_animation,
+)
 from lightning_interp.plots.inversion import plot_inversion_errors, plot_reconstructions
 from lightning_interp.plots.palette import save_label_pngs, save_palette_png
 from lightning_interp.plots.pictures import plot_pictures, save_png
@@ -48,6 +54,9 @@ __all__ = [
     "plot_heatmap_sweep",
     "plot_heatmaps",
     "plot_image_strip",
+    "plot_inverse_nearest",
+    "plot_inverse_set",
+    "plot_inverse_trace",
     "plot_inversion_errors",
     "plot_maximization",
     "plot_pictures",
@@ -63,6 +72,7 @@ __all__ = [
     "plot_selection_history",
     "plot_signals",
     "plot_unit_grid",
+    "save_inverse_animation",
     "save_label_pngs",
     "save_palette_png",
     "save_png",
