@@ -63,9 +63,7 @@ def test_it_logs_what_the_functions_give(roots, method, box, name):
 def test_rules_expansion_and_whitening_change_what_is_found(roots):
     plain, _, data = run(roots)
     whitening = learn_whitening(net(), data.database_dataloader(), "nmf_vtu", dim=6)
-    others = [
-        run(roots, **options)[0] for options in ({"rule": "finite_sum"}, {"expand": 3}, {"whitening": whitening})
-    ]
+    others = [run(roots, **options)[0] for options in ({"rule": "finite_sum"}, {"expand": 3}, {"whitening": whitening})]
     values = {round(found["test/map_original"], 6) for found in (plain, *others)}
     assert len(values) == 4
     assert all(0 < value <= 1 for value in values)
