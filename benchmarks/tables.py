@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from benchmarks._results import RESULTS, markdown
@@ -182,6 +183,30 @@ def retrieval_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
+def inverse_set(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per sampler: means over neurons and levels, and how often ours is more diverse."""
+    ours = {(row["neuron"], row["level"]): row["diversity"] for row in rows if row["sampler"] == "ours"}
+    lines = []
+    for sampler in dict.fromkeys(row["sampler"] for row in rows):
+        own = [row for row in rows if row["sampler"] == sampler]
+        known = [row for row in own if "diversity" in row]
+        less = sum(row["diversity"] < ours[row["neuron"], row["level"]] for row in known)
+        line = {"images": sampler, "in range": f"{100 * _mean(own, 'in range'):.0f} %"}
+        line |= {"lowest": f"{100 * min(row['in range'] for row in own):.0f} %"}
+        line |= {"diversity": f"{_mean(known, 'diversity'):.1f}" if known else ""}
+        line |= {"ours is more diverse": "" if sampler == "ours" else f"{less} of {len(known)}"}
+        line |= {"to the nearest training image": f"{_mean(own, 'nearest training image'):.1f}"}
+        line |= {"size of codes": f"{_mean(own, 'code size'):.1f}" if "code size" in own[0] else ""}
+        line |= {"gradient steps": f"{_mean(own, 'steps'):.0f}", "seconds": f"{_mean(own, 'seconds'):.1f}"}
+        lines.append(line)
+    return lines
+
+
+def _mean(rows: list[dict[str, Any]], name: str) -> float:
+    """Over the rows that have it."""
+    return fmean(row[name] for row in rows if name in row)
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
     "nmf": nmf,
     "check_cost": check_cost,
@@ -190,6 +215,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
     "image_score": image_score,
     "localization": localization,
     "image_score_time": image_score_time,
+    "inverse_set": inverse_set,
     "memorization_noise_grid": memorization_noise_grid,
     "retrieval": retrieval,
     "retrieval_time": retrieval_time,

@@ -196,7 +196,9 @@ def _check_reached(n_seeds: int, run: Run, objectives: list[Objective], levels: 
     met = zip(objectives, levels.tolist(), run.reached.tolist(), strict=True)
     text = "; ".join(f"{each.name} in [{a:g}, {b:g}] was between {x:g} and {y:g}" for each, (a, b), (x, y) in met)
     must = f"an interval that images of this generator reach, all at once. In {len(run.trace)} steps {text}"
-    raise ValueError(message("interval", _OWNER, must, levels.tolist()))
+    silent = bool((run.reached[:, 0] == run.reached[:, 1]).any())
+    ways = " A neuron that never changed has no gradient: pass a `start` at which it responds." if silent else ""
+    raise ValueError(message("interval", _OWNER, must, levels.tolist()) + ways)
 
 
 def _verified(

@@ -178,3 +178,11 @@ def test_it_works_in_inference_mode():
         found = sample_inverse_set(net, "7", unit=1, interval=interval, n=10, n_seeds=5, **OURS)
     assert len(found) == 10
     assert not found.images.is_inference()
+
+
+def test_a_silent_neuron_is_said():
+    net = network()
+    with torch.no_grad():
+        net[3].bias[2] = -1e3
+    with pytest.raises(ValueError, match=r"between 0 and 0.*never changed has no gradient: pass a `start`"):
+        sample_inverse_set(net, "4", unit=2, interval=(0.5, 1.0), rounds=1, steps=3, **OURS)
