@@ -33,6 +33,7 @@ def test_configs_run_and_say_which_layers_they_measure(config, caplog):
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
+@pytest.mark.filterwarnings("ignore:No seed found:UserWarning")  # said by whichever fit comes first
 def test_classes_are_known_by_name_and_fit_writes_its_config(tmp_path):
     main(
         [
