@@ -172,12 +172,13 @@ class TestAblations:
         assert drawn.differentiated >= 30 * 100
 
 
-class TestClaims:
-    ROW = {"neuron": "a", "level": "b", "seed": 0, "images": 20, "in range": 1.0, "diversity": 3.0}  # noqa: RUF012
+ROW = {"neuron": "a", "level": "b", "seed": 0, "images": 20, "in range": 1.0, "diversity": 3.0}
 
+
+class TestClaims:
     def text(self, **changes):
-        own = {**self.ROW, "sampler": "ours", "steps after seeds": 3, **changes}
-        other = {**self.ROW, "sampler": "chain", "diversity": 2.0, "diversity, all": 4.0}
+        own = {**ROW, "sampler": "ours", "steps after seeds": 3, **changes}
+        other = {**ROW, "sampler": "chain", "diversity": 2.0, "diversity, all": 4.0}
         return claims([own, other], n=20, k=10)
 
     def test_what_holds_and_what_does_not(self):

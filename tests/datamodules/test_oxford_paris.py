@@ -127,7 +127,10 @@ def test_evil_archives_and_pickles(fetched, server, tmp_path, monkeypatch):
     with pytest.raises(DatasetNotFoundError, match="is not safe to unpack"):
         ready(tmp_path)
     oxford_paris.write_pictures(tmp_path / "jpg", "oxford5k")
-    evil = lambda url, root, filename, md5=None: (tmp_path / root / filename).write_bytes(b"cos\nsystem\n(S'id'\ntR.")  # noqa: E731
+
+    def evil(url, root, filename, md5=None):
+        (tmp_path / root / filename).write_bytes(b"cos\nsystem\n(S'id'\ntR.")
+
     monkeypatch.setattr("torchvision.datasets.utils.download_url", evil)
     with pytest.raises(DatasetNotFoundError, match=r"gnd_roxford5k.pkl could not be .*it wants to build os\.system"):
         ready(tmp_path, name="roxford5k", download=True)
