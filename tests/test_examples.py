@@ -69,6 +69,7 @@ def test_no_example_is_left_out():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SMALL) | ELSEWHERE
 
 
+@pytest.mark.slow  # together they are
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", SMALL)
 def test_examples_run(name, capsys):
@@ -88,6 +89,7 @@ def squeezenet(tmp_path):
     return {"weights": str(weights), "pictures": str(tmp_path / "pictures"), "size": 64, "steps": 2, "n_of_each": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_squeezenet_on_pictures(squeezenet, capsys):
     drawn = load("squeezenet").main(**squeezenet)
@@ -109,6 +111,7 @@ def test_style_transfer_of_picture_files():
     assert (table >= 0).all(axis=None)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_semi_supervised_on_a_folder_of_pictures(tmp_path):
     write(tmp_path / "pictures", n=10)
