@@ -80,7 +80,9 @@ def test_old_and_new_names_of_numpy(tmp_path):
 
 def test_python_2(tmp_path):
     # pickle.dumps({'bbx': numpy.array([1.5, -2.]), 'ok': [3L], 'name': 'caf\xe9', 'u': u'\xe9'}, 2) of Python 2.7
-    text = lambda value: b"U" + bytes([len(value)]) + value  # noqa: E731
+    def text(value):
+        return b"U" + bytes([len(value)]) + value
+
     dtype = (
         b"cnumpy\ndtype\n"
         + text(b"f8")

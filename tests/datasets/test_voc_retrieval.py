@@ -58,7 +58,10 @@ def few(root, **options):
 def slow_merge(boxes):
     """Joins the first two boxes that have a pixel in common, and starts again."""
     boxes = list(boxes)
-    cells = lambda box: {(x, y) for x in range(box[0], box[2]) for y in range(box[1], box[3])}  # noqa: E731
+
+    def cells(box):
+        return {(x, y) for x in range(box[0], box[2]) for y in range(box[1], box[3])}
+
     for i in range(len(boxes)):
         for j in range(i):
             if cells(boxes[i]) & cells(boxes[j]):
