@@ -65,8 +65,7 @@ def sample_inverse_set(
 
     First ``n_seeds`` codes are driven into the interval and apart, by an augmented Lagrangian. Then single gradient
     steps, with the multipliers kept, walk on from there: every step gives a new sample for each code inside. Codes walk
-    to where nothing is farther from the others, and samples late in a walk resemble each other: most of the variety is
-    that of the seeds. Where 500 samples should be 500 kinds, raise ``n_seeds``.
+    to where nothing is farther from the others, and samples late in the walk of one seed resemble each other.
 
     Args:
         model: The network; it runs in eval mode and is left as it was.
@@ -79,7 +78,7 @@ def sample_inverse_set(
         generator: From codes to images: see :func:`~lightning_interp.functional.inverse_set.generators.as_generator`.
         encoder: By which distances are measured: an early layer of ``model``, or a function from images to features.
         n: Samples.
-        n_seeds: Codes that walk in parallel, K; more of them are more diverse, and take longer to find.
+        n_seeds: Codes that walk in parallel, K; more of them take longer to find, and walk less far.
         start: Codes to start from, ``(K, *code_shape)``. By default the encoder's answers to random images, where these
             are codes, else normal random numbers.
         code_shape: Of one code, where the generator does not tell.
